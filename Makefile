@@ -1,0 +1,73 @@
+# Each target sets up what it needs. python3 -m venv and pip are enough; uv is used where it is installed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+BOLD := $(if $(MAKE_TERMOUT),\033[1m)
+PLAIN := $(if $(MAKE_TERMOUT),\033[0m)
+say = @printf '$(BOLD)%s$(PLAIN)\n' '$(1)'
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test coverage lint gen gen-check api-check api-accept bench peers clean
+
+help: ## list the targets
+	@printf 'Quartet. Start with $(BOLD)make demo$(PLAIN) or $(BOLD)make test$(PLAIN); each sets up what it needs.\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  $(BOLD)%-11s$(PLAIN) %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## create .venv with everything that the other targets need
+
+$(VENV)/.ready: pyproject.toml uv.lock
+	$(call say,setting up $(VENV) (once; a minute or so))
+	@if command -v uv >/dev/null 2>&1; then uv sync --frozen --quiet; else \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.x")' && \
+	  { [ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); } && \
+	  $(BIN)/python .ci/requirements.py $(VENV) && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . -r $(VENV)/dev.txt -c $(VENV)/pins.txt; fi
+	@touch $@
+
+demo: setup ## three nodes, a real tree imported while the leader is killed, every entry compared on every node
+	@$(BIN)/python -m quartet_server.demo $(ARGS)
+
+test: setup ## run every test; what cannot run here is skipped with its reason (T="paths or options")
+	$(BIN)/python -m pytest -n $(JOBS) $(T)
+
+coverage: setup ## how much of raftmeta its tests reach; fails below 90 %
+	$(BIN)/python -m pytest -n $(JOBS) -q -m 'not slow' --cov=raftmeta --cov-fail-under=90 tests/raftmeta tests/metastore tests/ops
+
+lint: setup ## ruff, mypy --strict and buf
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy raftmeta services clients tests benchmarks protos/gen.py .ci/requirements.py
+	$(BIN)/python protos/gen.py lint
+
+gen: setup ## generate the Python stubs from protos/
+	$(BIN)/python protos/gen.py stubs
+
+gen-check: setup ## fail unless the committed stubs and the committed API image are what protos/ say
+	$(BIN)/python protos/gen.py check
+
+api-check: setup ## fail if protos/ break a client of the committed API image
+	$(BIN)/python protos/gen.py breaking
+
+api-accept: setup ## make the present API the committed image: deliberately, after api-check
+	$(BIN)/python protos/gen.py accept
+
+bench: setup peers ## measure the Metastore beside real etcd (ARGS="--quick")
+	$(BIN)/python benchmarks/meta.py $(ARGS)
+
+peers: .peers/usr/bin/etcd .peers/usr/bin/promtool ## fetch etcd and Prometheus from Debian into .peers/, to compare with; starts no service
+
+.peers/usr/bin/etcd: PACKAGE = etcd-server
+.peers/usr/bin/etcdctl: PACKAGE = etcd-client
+.peers/usr/bin/promtool: PACKAGE = prometheus
+.peers/usr/bin/%:
+	$(call say,fetching Debian package $(PACKAGE))
+	@command -v apt-get >/dev/null || { echo 'peers come from Debian: elsewhere put etcd, prometheus and promtool on PATH yourself'; exit 1; }
+	@mkdir -p .peers
+	@cd .peers && get() { apt-get download -q -o APT::Sandbox::User=$$(id -un) $(PACKAGE) >/dev/null; } && \
+	  { get 2>/dev/null || { [ "$$(id -u)" != 0 ] || apt-get update -qq; get; }; } && \
+	  dpkg-deb -x $(PACKAGE)_*.deb . && rm $(PACKAGE)_*.deb && touch usr/bin/$*
+
+clean: ## remove what the other targets made, .venv and .peers included
+	rm -rf $(VENV) .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,28 @@
+"""Raft: pysyncobj's core with its log, its messages and its rules for safety replaced."""
+
+from .config import RaftConfig
+from .contract import Consensus, Entry, Member, Refusal, Role, StateMachine, Status
+from .counters import Counters
+from .files import create_data_dir, force_new_cluster
+from .runtime import PeerLink, RunningConsensus, TransportFactory, start_consensus
+from .state import SafetyError, StartError
+
+__all__ = [
+    "Consensus",
+    "Counters",
+    "Entry",
+    "Member",
+    "PeerLink",
+    "RaftConfig",
+    "Refusal",
+    "Role",
+    "RunningConsensus",
+    "SafetyError",
+    "StartError",
+    "StateMachine",
+    "Status",
+    "TransportFactory",
+    "create_data_dir",
+    "force_new_cluster",
+    "start_consensus",
+]

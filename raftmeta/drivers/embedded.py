@@ -1,0 +1,124 @@
+"""The Metastore driver for a member in this process: no socket, no copy of a message more than needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from raftmeta.config import MAX_LEASE_TTL
+from raftmeta.errors import Fault, MetastoreError
+from raftmeta.etcd import rpc_pb2 as pb
+from raftmeta.machine import checks
+from raftmeta.v1 import command_pb2
+from raftmeta.watch import watch_stream
+
+if TYPE_CHECKING:
+    from raftmeta.node import Node
+
+
+class EmbeddedMetastore:
+    """A `raftmeta.metastore.Metastore` over one keyspace of a `Node`."""
+
+    def __init__(self, node: Node, space: int) -> None:
+        """Serve keyspace `space` of `node`."""
+        self._node = node
+        self._machine = node.machine
+        self._space = space
+        self._loop = asyncio.get_running_loop()
+
+    async def range(self, request: pb.RangeRequest) -> pb.RangeResponse:
+        """See `Metastore.range`."""
+        checks.check_range(request)
+        if not request.serializable:
+            await self._node.reads.confirmed()
+        if request.range_end:  # its count alone may take long: in a thread it holds up nobody
+            answer = await self._loop.run_in_executor(None, self._machine.range, self._space, request)
+        else:
+            answer = self._machine.range(self._space, request)
+        self._node.complete(answer.header)
+        return answer
+
+    async def put(self, request: pb.PutRequest) -> pb.PutResponse:
+        """See `Metastore.put`."""
+        checks.check_put(request)
+        answer = await self._node.proposer.submit(command_pb2.Command(space=self._space, put=request))
+        assert isinstance(answer, pb.PutResponse)
+        self._node.complete(answer.header)
+        return answer
+
+    async def delete_range(self, request: pb.DeleteRangeRequest) -> pb.DeleteRangeResponse:
+        """See `Metastore.delete_range`."""
+        checks.check_delete_range(request)
+        answer = await self._node.proposer.submit(command_pb2.Command(space=self._space, delete_range=request))
+        assert isinstance(answer, pb.DeleteRangeResponse)
+        self._node.complete(answer.header)
+        return answer
+
+    async def txn(self, request: pb.TxnRequest) -> pb.TxnResponse:
+        """See `Metastore.txn`. One that only reads never enters the log."""
+        checks.check_txn(request)
+        if checks.is_read_only(request):
+            if not checks.is_serializable(request):
+                await self._node.reads.confirmed()
+            answer = await self._loop.run_in_executor(None, self._machine.read_txn, self._space, request)
+        else:
+            applied = await self._node.proposer.submit(command_pb2.Command(space=self._space, txn=request))
+            assert isinstance(applied, pb.TxnResponse)
+            answer = applied
+        self._node.complete(answer.header)
+        return answer
+
+    async def compact(self, request: pb.CompactionRequest) -> pb.CompactionResponse:
+        """See `Metastore.compact`. `physical` waits until this member has removed what was forgotten."""
+        answer = await self._node.proposer.submit(command_pb2.Command(space=self._space, compact=request))
+        assert isinstance(answer, pb.CompactionResponse)
+        if request.physical:
+            while await self._loop.run_in_executor(None, self._machine.sweep):
+                pass
+        self._node.complete(answer.header)
+        return answer
+
+    async def watch(self, requests: AsyncIterator[pb.WatchRequest]) -> AsyncIterator[pb.WatchResponse]:
+        """See `Metastore.watch`."""
+        node = self._node
+        async for answer in watch_stream(node.hubs[self._space], requests):
+            node.complete(answer.header)
+            yield answer
+
+    async def lease_grant(self, request: pb.LeaseGrantRequest) -> pb.LeaseGrantResponse:
+        """See `Metastore.lease_grant`."""
+        if request.TTL > MAX_LEASE_TTL:
+            raise MetastoreError(Fault.LEASE_TTL_TOO_LARGE)
+        answer = await self._node.leases.grant(self._space, request)
+        self._node.complete(answer.header)
+        return answer
+
+    async def lease_revoke(self, request: pb.LeaseRevokeRequest) -> pb.LeaseRevokeResponse:
+        """See `Metastore.lease_revoke`."""
+        answer = await self._node.leases.revoke(self._space, request)
+        self._node.complete(answer.header)
+        return answer
+
+    async def lease_keep_alive(
+        self, requests: AsyncIterator[pb.LeaseKeepAliveRequest]
+    ) -> AsyncIterator[pb.LeaseKeepAliveResponse]:
+        """See `Metastore.lease_keep_alive`. The header is made before the renewal, as in etcd."""
+        async for request in requests:
+            answer = pb.LeaseKeepAliveResponse(ID=request.ID)
+            answer.header.revision = self._machine.revisions(self._space)[0]
+            self._node.complete(answer.header)
+            answer.TTL = await self._node.leases.renew(self._space, request.ID)
+            yield answer
+
+    async def lease_time_to_live(self, request: pb.LeaseTimeToLiveRequest) -> pb.LeaseTimeToLiveResponse:
+        """See `Metastore.lease_time_to_live`."""
+        answer = await self._node.leases.time_to_live(self._space, request)
+        self._node.complete(answer.header)
+        return answer
+
+    async def lease_leases(self, request: pb.LeaseLeasesRequest) -> pb.LeaseLeasesResponse:
+        """See `Metastore.lease_leases`."""
+        answer = await self._node.leases.list(self._space)
+        self._node.complete(answer.header)
+        return answer

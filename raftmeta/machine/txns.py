@@ -1,0 +1,161 @@
+"""Txn: compares of the whole tree first, then the checks, then the operations in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from raftmeta.errors import Fault, MetastoreError
+from raftmeta.etcd import kv_pb2 as kv
+from raftmeta.etcd import rpc_pb2 as pb
+from raftmeta.machine.ranges import read_range, revisions
+from raftmeta.machine.writes import SpaceWriter
+from raftmeta.store.view import SpaceState, View
+
+_ABSENT = kv.KeyValue()
+
+
+class Path(NamedTuple):
+    """Which way a transaction goes.
+
+    Attributes:
+        succeeded: Its compares held.
+        ops: The operations of that branch.
+        nested: The paths of the transactions among them, in order.
+    """
+
+    succeeded: bool
+    ops: list[pb.RequestOp]
+    nested: list[Path]
+
+
+def choose(view: View, space: int, request: pb.TxnRequest, current: int) -> Path:
+    """Evaluate the compares of a transaction and of the nested ones it will run, all against the same state."""
+    succeeded = all(_holds(view, space, compare, current) for compare in request.compare)
+    ops = list(request.success if succeeded else request.failure)
+    nested = [choose(view, space, op.request_txn, current) for op in ops if op.WhichOneof("request") == "request_txn"]
+    return Path(succeeded, ops, nested)
+
+
+def check_puts(view: View, space: int, path: Path) -> None:
+    """Raise KEY_NOT_FOUND or LEASE_NOT_FOUND for a put on the path that cannot be done."""
+    for op in _operations(path):
+        if op.WhichOneof("request") == "request_put":
+            put = op.request_put
+            if put.ignore_value or put.ignore_lease:
+                slot = view.slot(space, put.key)
+                if slot is None or not slot.alive:
+                    raise MetastoreError(Fault.KEY_NOT_FOUND)
+            if put.lease and view.lease(space, put.lease) is None:
+                raise MetastoreError(Fault.LEASE_NOT_FOUND)
+
+
+def check_ranges(path: Path, state: SpaceState) -> None:
+    """Raise FUTURE_REVISION or COMPACTED for a range on the path; stricter about negative revisions than Range is."""
+    for op in _operations(path):
+        if op.WhichOneof("request") == "request_range":
+            revision = op.request_range.revision
+            if revision > state.current:
+                raise MetastoreError(Fault.FUTURE_REVISION)
+            if revision != 0 and revision < state.compacted:
+                raise MetastoreError(Fault.COMPACTED)
+
+
+def run(writer: SpaceWriter, path: Path) -> pb.TxnResponse:
+    """Run the operations of a checked path; nested answers have an empty header, the caller fills the outer one."""
+    response = pb.TxnResponse(succeeded=path.succeeded)
+    response.header.SetInParent()
+    nested = iter(path.nested)
+    for op in path.ops:
+        kind = op.WhichOneof("request")
+        answer = response.responses.add()
+        if kind == "request_put":
+            answer.response_put.CopyFrom(writer.put(op.request_put))
+        elif kind == "request_range":
+            state = writer.state
+            found = read_range(writer.view, writer.space, op.request_range, writer.revision, state.compacted)
+            answer.response_range.CopyFrom(found)
+        elif kind == "request_delete_range":
+            answer.response_delete_range.CopyFrom(writer.delete_range(op.request_delete_range))
+        else:
+            answer.response_txn.CopyFrom(run(writer, next(nested)))
+    return response
+
+
+def read(view: View, space: int, request: pb.TxnRequest, state: SpaceState) -> pb.TxnResponse:
+    """Answer a transaction that only reads.
+
+    Raises:
+        MetastoreError: FUTURE_REVISION, COMPACTED.
+    """
+    path = choose(view, space, request, state.current)
+    check_ranges(path, state)
+    response = pb.TxnResponse(succeeded=path.succeeded)
+    response.header.revision = state.current
+    for op in path.ops:
+        found = read_range(view, space, op.request_range, state.current, state.compacted)
+        response.responses.add().response_range.CopyFrom(found)
+    return response
+
+
+def puts_something(request: pb.TxnRequest) -> bool:
+    """Tell whether any branch, at any depth, holds a put."""
+    return any(
+        op.WhichOneof("request") == "request_put"
+        or (op.WhichOneof("request") == "request_txn" and puts_something(op.request_txn))
+        for branch in (request.success, request.failure)
+        for op in branch
+    )
+
+
+def _operations(path: Path) -> Iterator[pb.RequestOp]:
+    nested = iter(path.nested)
+    for op in path.ops:
+        if op.WhichOneof("request") == "request_txn":
+            yield from _operations(next(nested))
+        else:
+            yield op
+
+
+def _holds(view: View, space: int, compare: pb.Compare, current: int) -> bool:
+    """Compare every key of the range, stopping at the first that does not hold; an absent key counts as all zeros."""
+    empty = True
+    for revision in revisions(view, space, compare.key, compare.range_end, current):
+        empty = False
+        if not _holds_for(compare, kv.KeyValue.FromString(view.record(space, revision))):
+            return False
+    if empty:
+        # no value is not the empty value: it equals nothing and differs from nothing
+        return compare.target != pb.Compare.VALUE and _holds_for(compare, _ABSENT)
+    return True
+
+
+def _holds_for(compare: pb.Compare, item: kv.KeyValue) -> bool:
+    target = compare.target
+    left: int | bytes
+    right: int | bytes
+    if target == pb.Compare.VALUE:
+        left, right = item.value, compare.value
+        sign = (left > right) - (left < right)
+    else:
+        if target == pb.Compare.VERSION:
+            left, right = item.version, compare.version
+        elif target == pb.Compare.CREATE:
+            left, right = item.create_revision, compare.create_revision
+        elif target == pb.Compare.MOD:
+            left, right = item.mod_revision, compare.mod_revision
+        elif target == pb.Compare.LEASE:
+            left, right = item.lease, compare.lease
+        else:
+            left = right = 0  # a target nobody knows equals whatever it is compared with
+        sign = (left > right) - (left < right)
+    result = compare.result
+    if result == pb.Compare.EQUAL:
+        return sign == 0
+    if result == pb.Compare.NOT_EQUAL:
+        return sign != 0
+    if result == pb.Compare.GREATER:
+        return sign > 0
+    if result == pb.Compare.LESS:
+        return sign < 0
+    return True

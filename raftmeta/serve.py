@@ -1,0 +1,130 @@
+"""Runs one member with its ports until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import ipaddress
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from grpc import aio
+
+from raftmeta.config import NodeConfig
+from raftmeta.http import HttpPort
+from raftmeta.node import Node
+from raftmeta.services import SERVER_OPTIONS, add_services
+from raftmeta.tls import TlsFiles, grpc_channel_credentials, grpc_server_credentials
+
+_GRACE = 2.0
+_SWITCH_INTERVAL = 0.0005  # seconds: the Raft thread must not wait 5 ms for a busy serving loop to let go
+_log = logging.getLogger(__name__)
+
+
+class UsageError(Exception):
+    """The configuration makes no sense; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a member listens, HOST:PORT; empty for a port that is not open."""
+
+    client: str
+    peer: str
+    http: str
+
+
+def check_security(config: NodeConfig, listen_client: str, tls: TlsFiles | None, *, insecure: bool) -> None:
+    """Refuse to talk in the clear by accident. Raises UsageError."""
+    if tls is not None:
+        if insecure:
+            raise UsageError("--insecure and certificates contradict each other: give one of them")
+        return
+    if insecure:
+        return
+    if config.listen_peer:
+        raise UsageError("the Raft port needs --ca, --cert and --key, or --insecure for development on one machine")
+    if not _is_loopback(listen_client.rpartition(":")[0].strip("[]")):
+        raise UsageError(f"{listen_client} is not a loopback address: give --ca, --cert and --key, or --insecure")
+
+
+async def serve(
+    config: NodeConfig,
+    listen_client: str,
+    listen_http: str,
+    tls: TlsFiles | None,
+    *,
+    insecure: bool,
+    started: Callable[[Ports], None],
+) -> int:
+    """Run a member until SIGTERM or SIGINT, then drain it; a second signal ends the process at once.
+
+    `started` is told the ports once calls are taken. Returns the exit status: 0, or 1 when the member had to stop by
+    itself. Raises UsageError and what `Node.start` raises.
+    """
+    check_security(config, listen_client, tls, insecure=insecure)
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    server = aio.server(options=SERVER_OPTIONS)
+    port = _bind(server, listen_client, tls)
+    client = f"{listen_client.rpartition(':')[0]}:{port}"
+    join_credentials = grpc_channel_credentials(tls) if tls is not None and config.join else None
+    config = dataclasses.replace(
+        config, advertise_client=config.advertise_client or client, join_credentials=join_credentials
+    )
+    node = await Node.start(config)
+    http = HttpPort(node)
+    try:
+        add_services(server, node)
+        if listen_http:
+            await http.start(listen_http)
+        await server.start()
+        started(Ports(client, node.peer_address, http.address))
+        await _until_told(node)
+    finally:
+        await server.stop(_GRACE)
+        await http.stop()
+        await node.stop()
+    return 1 if node.consensus.failure is not None else 0
+
+
+def _bind(server: aio.Server, listen: str, tls: TlsFiles | None) -> int:
+    try:
+        if tls is not None:
+            return server.add_secure_port(listen, grpc_server_credentials(tls))
+        return server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise UsageError(f"cannot listen on {listen}: is another process using it?") from error
+
+
+async def _until_told(node: Node) -> None:
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+
+    def signalled() -> None:
+        if told.is_set():
+            os._exit(1)
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled)
+
+    def failed(error: BaseException) -> None:
+        loop.call_soon_threadsafe(told.set)
+
+    node.consensus.on_failure(failed)
+    await told.wait()
+    if node.consensus.failure is not None:
+        _log.critical("this member stopped: %s", node.consensus.failure)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,40 @@
+"""etcdserverpb.Watch over a Metastore."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from raftmeta.errors import MetastoreError
+from raftmeta.etcd import rpc_pb2 as pb
+from raftmeta.etcd import rpc_pb2_grpc as rpc
+from raftmeta.services.admission import Admission, Context, refuse
+
+
+class WatchService(rpc.WatchServicer):
+    """One stream carries many watchers."""
+
+    def __init__(self, admission: Admission) -> None:
+        """Serve what `admission` admits."""
+        self._admission = admission
+
+    async def Watch(
+        self, request_iterator: AsyncIterator[pb.WatchRequest], context: Context
+    ) -> AsyncIterator[pb.WatchResponse]:
+        """Watch until the caller ends the call; see `Metastore.watch`.
+
+        Closing only its own half of the stream does not end it, as in etcd.
+        """
+        try:
+            store = self._admission.read(context)
+            requests = self._admission.stream(context, _for_ever(request_iterator))
+            async for response in store.watch(requests):
+                yield response
+        except MetastoreError as error:
+            await refuse(context, error)
+
+
+async def _for_ever(requests: AsyncIterator[pb.WatchRequest]) -> AsyncIterator[pb.WatchRequest]:
+    async for request in requests:
+        yield request
+    await asyncio.Event().wait()

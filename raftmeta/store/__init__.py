@@ -1,0 +1,6 @@
+"""The machine's durable state: MVCC records, key index, leases and bookkeeping in one LMDB environment."""
+
+from raftmeta.store.environment import StoreError, StoreFull
+from raftmeta.store.store import Store
+
+__all__ = ["Store", "StoreError", "StoreFull"]

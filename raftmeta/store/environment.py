@@ -1,0 +1,214 @@
+"""One open LMDB environment: commits that wait for no disk, checkpoints that do, and an end when nobody uses it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+
+from raftmeta.store.checkpoint import CheckpointError, CheckpointFile, go_back
+from raftmeta.store.layout import FORMAT, SPACES
+from raftmeta.store.view import Tables, View, WriteView
+
+DATA = "data.mdb"
+CHECKPOINT = "checkpoint"
+_READERS = 1_024
+_ROOM = 1 << 20
+
+
+class StoreError(Exception):
+    """The directory does not hold a state this version can use; the message says what to do about it."""
+
+
+class StoreFull(Exception):  # noqa: N818 - it says what is wrong
+    """There is no room for a write; nothing was written."""
+
+
+class Environment:
+    """An open LMDB environment that closes once it is retired and its last transaction has ended.
+
+    A commit is visible at once and durable with the next `checkpoint`. Whatever happened in between, opening finds the
+    state of the last checkpoint: its meta pages are put back, and none of the pages they reach was written since,
+    because a read transaction on that state is kept open until the next checkpoint is on disk.
+
+    Attributes:
+        env: The environment.
+        tables: Its tables.
+        durable: (index, term) of the last entry applied when the last checkpoint was made.
+    """
+
+    def __init__(self, path: Path, map_size: int) -> None:
+        """Open the state in `path` at its last checkpoint, or a new one. Raises StoreError, OSError."""
+        self._data = path / DATA
+        self._file: CheckpointFile | None = None
+        self._pin: lmdb.Transaction[bytes] | None = None
+        self._descriptor = -1
+        try:
+            if (path / CHECKPOINT).exists():
+                self._file = CheckpointFile.open(path / CHECKPOINT)
+                go_back(self._data, self._file.metas)
+            else:
+                _prepare(path, map_size)
+            self.env = _open(path, map_size, sync=False)
+        except (lmdb.Error, CheckpointError) as error:
+            self._release()
+            raise StoreError(advice(path, str(error))) from error
+        except (OSError, StoreError):
+            self._release()
+            raise
+        try:
+            check_length(path, self.env)
+            self.tables = Tables.open(self.env, SPACES, create=False)
+            self._check_format(path)
+            self._descriptor = os.open(self._data, os.O_RDONLY | os.O_CLOEXEC)
+            self._meta_bytes = 2 * int(self.env.stat()["psize"])
+            self._pin = self.env.begin()
+            self.durable = View(self._pin, self.tables).applied()
+            if self._file is None:
+                self._file = CheckpointFile.create(path / CHECKPOINT, self._metas())
+        except (lmdb.Error, OSError, StoreError) as error:
+            self._close()
+            if isinstance(error, lmdb.Error):
+                raise StoreError(advice(path, str(error))) from error
+            raise
+        self._unsaved = False
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._checkpointing = threading.Lock()
+        self._failure: BaseException | None = None
+        self._users = 0
+        self._retired = False
+
+    def _check_format(self, path: Path) -> None:
+        with self.env.begin() as txn:
+            found = txn.get(b"format", db=self.tables.bookkeeping)
+        if found != FORMAT:
+            raise StoreError(advice(path, f"its format is {found!r}, this version reads {FORMAT!r}"))
+
+    def enter(self) -> bool:
+        """Count a transaction in; False when the environment is retired."""
+        with self._lock:
+            if self._retired:
+                return False
+            self._users += 1
+            return True
+
+    def leave(self) -> None:
+        """Count a transaction out."""
+        with self._lock:
+            self._users -= 1
+            last = self._retired and self._users == 0
+        if last:
+            self._close()
+
+    def retire(self) -> None:
+        """Take no more transactions; close after the last one."""
+        with self._lock:
+            self._retired = True
+            last = self._users == 0
+        if last:
+            self._close()
+
+    @contextmanager
+    def write(self) -> Iterator[WriteView]:
+        """Open the write transaction: visible when the block ends, dropped when it raises.
+
+        Raises StoreError when an earlier checkpoint failed: what was committed since may never reach the disk. Raises
+        StoreFull when the disk or the map is: nothing of the block is left, and it may be tried again.
+        """
+        with self._writing:
+            if self._failure is not None:
+                raise StoreError(f"{self._data} could not be made durable: {self._failure}") from self._failure
+            try:
+                with self.env.begin(write=True) as txn:
+                    yield WriteView(txn, self.tables)
+            except lmdb.MapFullError as error:
+                raise StoreFull(f"{self._data}: the map is full; restart with a larger quota") from error
+            except lmdb.DiskError as error:
+                if not self._no_room():  # LMDB calls a write that found room for a part of it an I/O error
+                    raise
+                raise StoreFull(f"{self._data}: no space left on device") from error
+            self._unsaved = True
+
+    def _no_room(self) -> bool:
+        """Tell whether the file system is as good as full."""
+        found = os.statvfs(self._data)
+        return found.f_bavail * found.f_frsize < _ROOM
+
+    def checkpoint(self) -> None:
+        """Make everything committed so far durable, and the state to which an opening returns.
+
+        Raises lmdb.Error or OSError when the disk fails; nothing more is committed then.
+        """
+        with self._checkpointing:
+            with self._writing:  # between two commits the meta pages are whole, and no page they reach is being written
+                if not self._unsaved:
+                    return
+                self._unsaved = False
+                pin = self.env.begin()
+                metas = self._metas()
+            try:
+                durable = View(pin, self.tables).applied()
+                self.env.sync(True)
+                assert self._file is not None
+                self._file.save(metas)
+            except (lmdb.Error, OSError) as error:
+                self._failure = error
+                pin.abort()
+                raise
+            before, self._pin = self._pin, pin
+            assert before is not None
+            before.abort()  # only now may the pages of the checkpoint before be written again
+            self.durable = durable
+
+    def _metas(self) -> bytes:
+        return os.pread(self._descriptor, self._meta_bytes, 0)
+
+    def _close(self) -> None:
+        self._release()
+        self.env.close()
+
+    def _release(self) -> None:
+        if self._pin is not None:
+            self._pin.abort()
+        if self._file is not None:
+            self._file.close()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+def _open(path: Path, map_size: int, *, sync: bool) -> lmdb.Environment:
+    return lmdb.open(
+        str(path), map_size=map_size, max_dbs=32, max_readers=_READERS, sync=sync, metasync=sync, writemap=False
+    )
+
+
+def _prepare(path: Path, map_size: int) -> None:
+    """Make the tables of a new state durable; one that was copied here has them and is durable already."""
+    with _open(path, map_size, sync=True) as env:
+        check_length(path, env)
+        tables = Tables.open(env, SPACES)
+        with env.begin(write=True) as txn:
+            if txn.get(b"format", db=tables.bookkeeping) is None:
+                txn.put(b"format", FORMAT, db=tables.bookkeeping)
+        env.sync(True)
+
+
+def check_length(path: Path, env: lmdb.Environment) -> None:
+    """Refuse a file shorter than its pages: reading the missing ones through the map would kill the process."""
+    used = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    size = (path / DATA).stat().st_size
+    if size < used:
+        raise StoreError(advice(path, f"{DATA} has {size} bytes of {used}"))
+
+
+def advice(path: Path, fact: str) -> str:
+    """Return what to say about a state that cannot be used."""
+    return (
+        f"{path} does not hold a usable state: {fact}. Move it away and let this member take a snapshot from the "
+        "others, or restore a backup into it."
+    )

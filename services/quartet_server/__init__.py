@@ -1,0 +1,1 @@
+"""Quartet's server: services over the storage pillars."""

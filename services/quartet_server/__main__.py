@@ -1,0 +1,5 @@
+"""`python -m quartet_server` is `quartet`."""
+
+from quartet_server.cli import main
+
+main()

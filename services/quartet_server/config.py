@@ -1,0 +1,166 @@
+"""Everything a node can be told: one nested dataclass that is the flags, the TOML file, the environment and the help.
+
+A value comes from the first of: the flag `--listen`, the variable `QUARTET_SERVE_LISTEN`, the file's `[serve] listen`,
+the default. Flags of sections other than `serve` bear the section's name: `--log-format`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter, default_name_transform
+
+SERVICES = ("cluster", "files", "settings")
+"""Names that `services` takes: the domain services that a node can offer."""
+
+_SECRET = {("serve", "join")}
+
+
+def _flags(section: str) -> Callable[[str], str]:
+    """Name a section's flags after the section."""
+    return lambda name: f"{section}-{default_name_transform(name)}"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serve:
+    """The node and its ports."""
+
+    name: str = "n1"
+    """Name of the node, unique in its cluster."""
+    data_dir: Path = Path("quartet-data")
+    """Directory of everything the node keeps; created when missing."""
+    listen: str = "127.0.0.1:7400"
+    """HOST:PORT of the gRPC port; port 0 takes any free one and prints it."""
+    listen_http: str = "127.0.0.1:7401"
+    """HOST:PORT of /metrics, /healthz and /readyz; port 0 takes any free one, empty opens none."""
+    listen_raft: str = "127.0.0.1:7402"
+    """HOST:PORT for the other members; a single node opens none."""
+    advertise: str = ""
+    """HOST:PORT by which clients reach the gRPC port, when it is not --listen."""
+    advertise_raft: str = ""
+    """HOST:PORT by which members reach the Raft port, when it is not --listen-raft."""
+    join: str = ""
+    """Token of `quartet node token`: this node joins the cluster that made it; used when the data directory is empty."""
+    services: str = ""
+    """Services to offer, comma-separated; empty offers all of them."""
+    metastore: str = ""
+    """etcd://HOST:PORT,... keeps metadata in an external etcd and runs no Raft; empty keeps it here."""
+    insecure: Annotated[bool, Parameter(negative="")] = False
+    """Allow plaintext on the Raft port, and on client ports that other machines can reach."""
+
+
+@Parameter(name="*", name_transform=_flags("tls"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Certificates of the gRPC port, PEM; read again when they change."""
+
+    cert: Path | None = None
+    """Certificate chain of the server."""
+    key: Path | None = None
+    """Its private key."""
+    client_ca: Path | None = None
+    """Authority whose client certificates are taken; with it every call must bring one."""
+
+
+@Parameter(name="*", name_transform=_flags("raft"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raft:
+    """Membership and timing of the metadata store."""
+
+    initial_cluster: str = ""
+    """NAME=HOST:PORT,... of all founding members, this one included; used when the data directory is empty."""
+    join: str = ""
+    """HOST:PORT,... of running nodes' gRPC ports: this node was added to their cluster and learns from them who it is."""
+    token: str = "quartet"  # noqa: S105 - a name, not a secret
+    """Name that keeps clusters with the same addresses apart; part of every member's id."""
+    ca: Path | None = None
+    """Authority that signs every member's certificate, PEM."""
+    cert: Path | None = None
+    """This member's certificate, PEM."""
+    key: Path | None = None
+    """Its private key, PEM."""
+    ca_key: Path | None = None
+    """The authority's private key, PEM: a node that has it signs the certificates of nodes that join."""
+    heartbeat: float = 0.05
+    """Seconds between the leader's heartbeats."""
+    election_min: float = 0.4
+    """Shortest election timeout in seconds."""
+    election_max: float = 0.8
+    """Longest election timeout in seconds."""
+    quota_bytes: int = 2 * 1024**3
+    """Size of the metadata store in bytes at which it takes no more writes."""
+
+
+@Parameter(name="*", name_transform=_flags("secrets"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """Keys of sensitive settings."""
+
+    key_file: Path | None = None
+    """File with the cluster data key; without it the cluster makes one and hands it to each member."""
+
+
+@Parameter(name="*", name_transform=_flags("limits"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one caller may ask of the node."""
+
+    message_bytes: int = 4 * 1024**2
+    """Largest message that is taken, in bytes."""
+    concurrent_calls: int = 10_000
+    """Calls in flight, streams included, after which new ones get RESOURCE_EXHAUSTED."""
+    default_deadline: float = 30.0
+    """Seconds for a unary call that named no deadline."""
+    max_deadline: float = 300.0
+    """Seconds for a unary call, whatever deadline it named."""
+    drain: float = 10.0
+    """Seconds that calls in flight get to finish at shutdown."""
+
+
+@Parameter(name="*", name_transform=_flags("log"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What the node says on stderr."""
+
+    format: Literal["console", "json"] = "console"
+    """For people, or one JSON object a line."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is said."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A node's configuration, by section."""
+
+    serve: Annotated[Serve, Parameter(group="Node")] = field(default_factory=Serve)
+    tls: Annotated[Tls, Parameter(group="Certificates of the gRPC port")] = field(default_factory=Tls)
+    raft: Annotated[Raft, Parameter(group="Raft")] = field(default_factory=Raft)
+    secrets: Annotated[Secrets, Parameter(group="Secrets")] = field(default_factory=Secrets)
+    limits: Annotated[Limits, Parameter(group="Limits")] = field(default_factory=Limits)
+    log: Annotated[Log, Parameter(group="Log")] = field(default_factory=Log)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services to offer, each once, in the order of SERVICES."""
+        named = {name.strip() for name in self.serve.services.split(",") if name.strip()}
+        return tuple(name for name in SERVICES if name in named or not named)
+
+    def entries(self) -> Iterator[tuple[str, str, object]]:
+        """Yield (section, key, value) of everything, in order of declaration, secrets masked."""
+        for section in fields(self):
+            values = getattr(self, section.name)
+            for key in fields(values):
+                value = getattr(values, key.name)
+                secret = value and (section.name, key.name) in _SECRET
+                yield section.name, key.name, "****" if secret else _masked(value)
+
+
+def _masked(value: object) -> object:
+    """Hide a password inside a URL."""
+    return re.sub(r"(?<=://)[^@/]*@", "****@", value) if isinstance(value, str) else value

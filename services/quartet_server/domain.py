@@ -1,0 +1,54 @@
+"""The contract between the composition root and a domain service: what it is given, what it offers, how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from grpc import aio
+
+from quartet_server.config import Config
+from raftmeta.metastore import Metastore
+
+if TYPE_CHECKING:  # a service that needs no member does not wait for Raft to be imported
+    from raftmeta.node import Node as Member
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What the composition root gives every domain service.
+
+    Attributes:
+        config: The node's effective configuration.
+        metastore: Quartet's own keyspace.
+        member: This process's end of the cluster; None when the store is external.
+        address: HOST:PORT by which clients reach this node.
+        clock: Seconds since 1970, as this machine has them.
+        new_id: Draws an id nobody else has: 32 hexadecimal digits.
+    """
+
+    config: Config
+    metastore: Metastore
+    member: Member | None
+    address: str
+    clock: Callable[[], float]
+    new_id: Callable[[], str]
+
+
+class Domain(Protocol):
+    """A domain service of a running node.
+
+    Every folder `quartet_server/<domain>/service.py` has `async def start(resources: Resources) -> Domain`. It returns
+    at once: a store without a leader is no reason not to start. `stop` is called after the last call has ended.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Full names of its gRPC services, for health and reflection."""
+
+    def add_to(self, server: aio.Server) -> None:
+        """Register its servicers; called once, before the server starts."""
+
+    async def stop(self) -> None:
+        """End its background work; called once."""

@@ -1,0 +1,353 @@
+"""Everything that can go wrong in a Quartet service, as one tree; the interceptor alone turns it into a gRPC status.
+
+QuartetError
+├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
+├── OutOfRange              RevisionCompacted RevisionFuture
+├── Unauthenticated         CertificateRequired
+├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
+├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
+├── AlreadyExists           FileExists NodeExists ZoneExists
+├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle RootFixed ZoneNotEmpty
+│                           ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
+│                           ClusterUnsupported AuthorityMissing
+├── Aborted                 EtagStale Contention
+├── ResourceExhausted       StoreFull TooManyRequests LimitReached
+├── Cancelled               WatchCancelled
+├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
+├── DeadlineExceeded        DeadlinePassed
+├── Unimplemented           RpcUnimplemented
+├── DataLoss                StoreCorrupt
+└── Internal                InternalFault
+
+A branch has a status code, a leaf has a reason: the one of `quartet.errors.v1.ErrorReason` whose name it bears.
+Services raise leaves; `raftmeta.errors.MetastoreError` may pass through them and becomes a leaf by `from_metastore`.
+"""
+
+# ruff: noqa: N818 - the tree's root says Error for all of them
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+import grpc
+
+_C = grpc.StatusCode
+
+
+class QuartetError(Exception):
+    """A call failed for a reason its caller can understand.
+
+    Attributes:
+        code: gRPC status code; a class attribute, the same for a whole branch.
+        reason: Name in `quartet.errors.v1.ErrorReason`, without the prefix; a class attribute, empty on branches.
+        message: What happened, one sentence for people, no trailing full stop.
+        metadata: Facts of the case for programs; keys are lowerCamel or snake_case, values text.
+        violations: Field path -> what is wrong with it; sent as google.rpc.BadRequest.
+        retry_after: Seconds after which trying again makes sense; sent as google.rpc.RetryInfo. None: nothing said.
+        hint: What to do next, naming the command that helps; sent as metadata "hint".
+    """
+
+    code: ClassVar[grpc.StatusCode] = _C.INTERNAL
+    reason: ClassVar[str] = ""
+    default_hint: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, code: grpc.StatusCode | None = None, hint: str = "") -> None:
+        """Take a branch's status code; give a leaf its reason and its usual hint."""
+        super().__init_subclass__()
+        if code is not None:
+            cls.code = code
+        else:
+            cls.reason = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=A)(?=[A-Z][a-z])", "_", cls.__name__).upper()
+            cls.default_hint = hint
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        violations: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        **metadata: str | int,
+    ) -> None:
+        """Say what happened; keyword arguments that are not named here become metadata."""
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+        self.violations = dict(violations or {})
+        self.retry_after = retry_after
+        self.metadata = {key: str(value) for key, value in metadata.items()}
+
+
+class InvalidArgument(QuartetError, code=_C.INVALID_ARGUMENT):
+    """The request is wrong whatever the state of the system."""
+
+
+class FieldInvalid(InvalidArgument):
+    """A field breaks its rule; `violations` names every one."""
+
+    @classmethod
+    def of(cls, field: str, description: str) -> FieldInvalid:
+        """Return the error for one field; `field` is its path in the request, like `entries[3].path`."""
+        return cls(f"{field}: {description}", violations={field: description})
+
+
+class PageTokenInvalid(InvalidArgument, hint="ask for the first page again, without a token"):
+    """A page token was not made by this method for this request."""
+
+
+class PathInvalid(InvalidArgument, hint="a path is absolute, like /docs/a, with no empty, . or .. component"):
+    """A path is not absolute, too long, too deep, or has a bad component."""
+
+
+class ZoneInvalid(InvalidArgument, hint="quartet zone list"):
+    """A zone's name is malformed."""
+
+
+class RequestIdReused(InvalidArgument, hint="draw a new request id for a new request"):
+    """A request id came back with another request."""
+
+
+class RequestTooLarge(InvalidArgument, hint="send fewer items at once"):
+    """The request is larger than the store takes in one step."""
+
+
+class OutOfRange(QuartetError, code=_C.OUT_OF_RANGE):
+    """The request reaches past what is there."""
+
+
+class RevisionCompacted(OutOfRange, hint="list again and watch from the answer's revision"):
+    """History before a revision is gone."""
+
+
+class RevisionFuture(OutOfRange):
+    """A revision that no write has reached."""
+
+
+class Unauthenticated(QuartetError, code=_C.UNAUTHENTICATED):
+    """Nobody knows who is calling."""
+
+
+class CertificateRequired(Unauthenticated, hint="quartet cert client --zone default"):
+    """A call from another machine without a client certificate."""
+
+
+class PermissionDenied(QuartetError, code=_C.PERMISSION_DENIED):
+    """The caller is known and may not."""
+
+
+class ZoneDenied(PermissionDenied, hint="quartet cert client --zone NAME"):
+    """The client certificate does not name the zone."""
+
+
+class SystemProtected(PermissionDenied):
+    """A write to what the cluster keeps for itself."""
+
+
+class JoinTokenInvalid(PermissionDenied, hint="quartet node token"):
+    """A join token is unknown, used up or expired."""
+
+
+class NotFound(QuartetError, code=_C.NOT_FOUND):
+    """The named thing is not there."""
+
+
+class FileNotFound(NotFound, hint="quartet ls /"):
+    """Nothing is at the path."""
+
+
+class XattrNotFound(NotFound):
+    """The file has no such extended attribute."""
+
+
+class SettingNotFound(NotFound, hint="quartet settings list"):
+    """No setting has the name."""
+
+
+class NodeNotFound(NotFound, hint="quartet node list"):
+    """No node has the id or name."""
+
+
+class ZoneNotFound(NotFound, hint="quartet zone list"):
+    """The zone was never created."""
+
+
+class LeaseNotFound(NotFound):
+    """A lease has expired or never was."""
+
+
+class AlreadyExists(QuartetError, code=_C.ALREADY_EXISTS):
+    """The thing to create is there."""
+
+
+class FileExists(AlreadyExists):
+    """Something is at the path."""
+
+
+class NodeExists(AlreadyExists, hint="quartet node list"):
+    """A node with the name or address is a member."""
+
+
+class ZoneExists(AlreadyExists):
+    """The zone was created before."""
+
+
+class FailedPrecondition(QuartetError, code=_C.FAILED_PRECONDITION):
+    """The system is not in the state that the request needs; trying again changes nothing."""
+
+
+class NotADirectory(FailedPrecondition):
+    """A file is where a directory is needed."""
+
+
+class IsADirectory(FailedPrecondition):
+    """A directory is where a file is needed."""
+
+
+class DirectoryNotEmpty(FailedPrecondition, hint="quartet rm -r PATH"):
+    """A directory with children cannot be deleted without recursive, nor replaced."""
+
+
+class DirectoryCycle(FailedPrecondition):
+    """A directory cannot be moved below itself."""
+
+
+class RootFixed(FailedPrecondition):
+    """The root of a zone cannot be created, deleted, moved or replaced."""
+
+
+class ZoneNotEmpty(FailedPrecondition, hint="quartet ls / --zone NAME"):
+    """A zone that holds something cannot be deleted."""
+
+
+class ZoneDraining(FailedPrecondition):
+    """The zone is being moved or deleted and takes no writes."""
+
+
+class SecretsKeyMissing(FailedPrecondition, hint="set QUARTET_SECRETS_KEY_FILE, or join the node again"):
+    """The node has no key for sensitive settings."""
+
+
+class QuorumAtRisk(FailedPrecondition, hint="quartet cluster status"):
+    """The change would leave too few started members."""
+
+
+class LearnerNotReady(FailedPrecondition, hint="try again in a moment"):
+    """A learner has not caught up with the leader."""
+
+
+class TransferRefused(FailedPrecondition, hint="quartet cluster status"):
+    """Leadership cannot go to that node."""
+
+
+class ClusterUnsupported(FailedPrecondition, hint="ask the external store's own tools"):
+    """The node uses an external metadata store and is no member, or opens no Raft port by which others reach it."""
+
+
+class AuthorityMissing(
+    FailedPrecondition,
+    hint="where ca.key is: quartet cert node NAME --dir DIR; then, beside --join: --raft-ca DIR/ca.crt"
+    " --raft-cert DIR/NAME.crt --raft-key DIR/NAME.key",
+):
+    """The node cannot sign certificates: it does not hold the key of the cluster's authority."""
+
+
+class Aborted(QuartetError, code=_C.ABORTED):
+    """Another call came in between; reading again and repeating can succeed."""
+
+
+class EtagStale(Aborted, hint="read it again and repeat the change"):
+    """The thing has changed since it was read."""
+
+
+class Contention(Aborted, hint="try again"):
+    """Others kept changing the same thing; nothing was changed."""
+
+
+class ResourceExhausted(QuartetError, code=_C.RESOURCE_EXHAUSTED):
+    """A limit or quota is reached."""
+
+
+class StoreFull(ResourceExhausted, hint="quartet check"):
+    """The store has reached its quota, or the disk is full."""
+
+
+class TooManyRequests(ResourceExhausted):
+    """More requests are waiting than the node takes; nothing was changed."""
+
+
+class LimitReached(ResourceExhausted):
+    """A stated limit is reached."""
+
+
+class Cancelled(QuartetError, code=_C.CANCELLED):
+    """The operation was ended before it was done."""
+
+
+class WatchCancelled(Cancelled, hint="watch again from the last revision seen"):
+    """The store ended a watch."""
+
+
+class Unavailable(QuartetError, code=_C.UNAVAILABLE):
+    """It may work in a moment, or on another node."""
+
+
+class NoLeader(Unavailable, hint="quartet cluster status"):
+    """The cluster has no leader at the moment; nothing was changed."""
+
+
+class NodeStopping(Unavailable, hint="call another node"):
+    """The node is shutting down."""
+
+
+class NodeNotReady(Unavailable, hint="quartet cluster status"):
+    """The node has started but has not caught up."""
+
+
+class OutcomeUnknown(Unavailable, hint="repeat the call with the same request id"):
+    """A write was sent and no answer came: it may have happened."""
+
+
+class MetastoreUnreachable(Unavailable, hint="quartet check"):
+    """The external metadata store does not answer, or does not let this node in."""
+
+
+class DeadlineExceeded(QuartetError, code=_C.DEADLINE_EXCEEDED):
+    """Time ran out."""
+
+
+class DeadlinePassed(DeadlineExceeded):
+    """The call did not finish within its deadline, or within the server's own."""
+
+
+class Unimplemented(QuartetError, code=_C.UNIMPLEMENTED):
+    """The server does not do this."""
+
+
+class RpcUnimplemented(Unimplemented):
+    """The method is declared but this version does not do it."""
+
+
+class DataLoss(QuartetError, code=_C.DATA_LOSS):
+    """What was written cannot be read back."""
+
+
+class StoreCorrupt(DataLoss, hint="python -m raftmeta check --data-dir DIR"):
+    """What is on the disk is not what was written."""
+
+
+class Internal(QuartetError, code=_C.INTERNAL):
+    """A fault of the server's own."""
+
+
+class InternalFault(Internal):
+    """Something unforeseen; the log has it under the request id."""
+
+
+def leaves(branch: type[QuartetError] = QuartetError) -> Iterator[type[QuartetError]]:
+    """Yield the classes that bear a reason, in the tree's order."""
+    if branch.reason:
+        yield branch
+    for child in branch.__subclasses__():
+        yield from leaves(child)

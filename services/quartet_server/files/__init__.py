@@ -1,0 +1,1 @@
+"""The tree of names and metadata: directories, files, symbolic links and their extended attributes."""

@@ -1,0 +1,154 @@
+"""Mkdir, CreateFile and SetAttributes: single entries come to be and change."""
+
+from __future__ import annotations
+
+from quartet.files.storage.v1 import storage_pb2
+from quartet.files.v1 import files_pb2 as pb
+
+from quartet_server.errors import FieldInvalid, FileExists, FileNotFound, IsADirectory, RootFixed
+from quartet_server.files import keys, paths, records
+from quartet_server.files.resolve import Resolver, Walk
+from quartet_server.files.tree import Tree
+from quartet_server.meta import ops
+from quartet_server.meta.ledger import Claim
+from quartet_server.meta.mutation import Plan
+from quartet_server.meta.snapshot import Snapshot
+
+_FIELDS = set(pb.Attributes.DESCRIPTOR.fields_by_name)
+
+
+async def mkdir(tree: Tree, zone: str, request: pb.MkdirRequest, claim: Claim | None) -> pb.Entry:
+    """Create a directory, with `parents` all that is missing on the way, in one transaction."""
+    path = paths.parse(request.path)
+    records.check(request.attributes, records.DIRECTORY)
+    if request.if_none_match not in ("", "*"):
+        raise FieldInvalid.of("if_none_match", "only * makes sense for a directory to be made")
+    await tree.ensure(zone)
+
+    async def build(snapshot: Snapshot) -> Plan[pb.Entry]:
+        walk = await Resolver(zone, snapshot).walk(path)
+        if walk.complete:
+            if not request.parents or walk.type != records.DIRECTORY or request.if_none_match:
+                raise FileExists(f"{path} exists", path=str(path))
+            inode = (await _inode(zone, walk, snapshot))[0]
+            return Plan(records.entry(str(path), _name(walk), walk.ino, inode, snapshot.revision))
+        missing = len(path.names) - len(walk.steps)
+        if walk.type != records.DIRECTORY or (missing > 1 and not request.parents):
+            _raise(walk)
+        now = tree.now()
+        plan = Plan(pb.Entry(), walk.compares())
+        plan.compares.append(ops.absent(keys.dentry(zone, walk.ino, path.keys[len(walk.steps)])))
+        parent = walk.ino
+        for depth, ino in enumerate(await tree.inos.take(zone, missing), len(walk.steps)):
+            last = depth == len(path.names) - 1
+            attributes = request.attributes if last else pb.Attributes(mode=0o755, owner=request.attributes.owner)
+            inode = records.new_inode(records.DIRECTORY, attributes, now)
+            plan.operations += records.writes(zone, parent, path.keys[depth], path.names[depth], ino, inode)
+            plan.answer = records.entry(str(path), path.names[depth], ino, inode)
+            parent = ino
+        return plan
+
+    return _at(*await tree.mutator.run(pb.Entry, build, claim))
+
+
+async def create_file(tree: Tree, zone: str, request: pb.CreateFileRequest, claim: Claim | None) -> pb.Entry:
+    """Create a file or symbolic link, or give an existing one new attributes."""
+    path = paths.parse(request.path)
+    kind = request.type or records.FILE
+    if kind not in (records.FILE, records.SYMLINK):
+        raise FieldInvalid.of("type", "a file or a symbolic link can be created here; Mkdir makes directories")
+    if request.if_match and not request.overwrite:
+        raise FieldInvalid.of("if_match", "needs overwrite: a new entry has no etag yet")
+    records.check(request.attributes, kind)
+    await tree.ensure(zone)
+
+    async def build(snapshot: Snapshot) -> Plan[pb.Entry]:
+        if path.is_root:
+            raise RootFixed("the root is a directory", path="/")
+        walk = await Resolver(zone, snapshot).walk(path)
+        if walk.complete:
+            if not request.overwrite:
+                raise FileExists(f"{path} exists", path=str(path))
+            if walk.type == records.DIRECTORY:
+                raise IsADirectory(f"{path} is a directory", path=str(path))
+            if walk.type != kind:
+                raise FileExists(f"{path} exists and is of another type", path=str(path))
+            inode, revision = await _inode(zone, walk, snapshot)
+            records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
+            inode.attributes.CopyFrom(request.attributes)
+            return _rewrite(tree, zone, walk, inode, revision)
+        if len(walk.steps) < len(path.names) - 1 or walk.type != records.DIRECTORY:
+            _raise(walk)
+        records.require(path, None, request.if_match, "")
+        ino = (await tree.inos.take(zone, 1))[0]
+        inode = records.new_inode(kind, request.attributes, tree.now())
+        return Plan(
+            records.entry(str(path), path.names[-1], ino, inode),
+            [*walk.compares(), ops.absent(keys.dentry(zone, walk.ino, path.keys[-1]))],
+            records.writes(zone, walk.ino, path.keys[-1], path.names[-1], ino, inode),
+        )
+
+    return _at(*await tree.mutator.run(pb.Entry, build, claim))
+
+
+async def set_attributes(tree: Tree, zone: str, request: pb.SetAttributesRequest, claim: Claim | None) -> pb.Entry:
+    """Change the attributes that the mask names, as the next generation of the inode."""
+    path = paths.parse(request.path)
+    names = set(request.update_mask.paths)
+    if not names or names == {"*"}:
+        names = _FIELDS
+    if wrong := sorted(names - _FIELDS):
+        raise FieldInvalid.of("update_mask", f"there is no attribute {wrong[0]}")
+    await tree.ensure(zone)
+
+    async def build(snapshot: Snapshot) -> Plan[pb.Entry]:
+        walk = (await Resolver(zone, snapshot).walk(path)).demand()
+        inode, revision = await _inode(zone, walk, snapshot)
+        records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
+        for name in names:
+            inode.attributes.ClearField(name)  # type: ignore[arg-type]
+            if request.attributes.DESCRIPTOR.fields_by_name[name].message_type is None:
+                setattr(inode.attributes, name, getattr(request.attributes, name))
+        if "mtime" in names and request.attributes.HasField("mtime"):
+            inode.attributes.mtime.CopyFrom(request.attributes.mtime)
+        records.check(inode.attributes, inode.type)
+        return _rewrite(tree, zone, walk, inode, revision)
+
+    return _at(*await tree.mutator.run(pb.Entry, build, claim))
+
+
+def _rewrite(tree: Tree, zone: str, walk: Walk, inode: storage_pb2.Inode, revision: int) -> Plan[pb.Entry]:
+    """Plan the next generation of an inode that was last written at `revision`."""
+    inode.gen += 1
+    inode.update_time.CopyFrom(tree.now())
+    key = keys.inode(zone, walk.ino)
+    return Plan(
+        records.entry(str(walk.path), _name(walk), walk.ino, inode),
+        [*walk.compares(), ops.unchanged(key, revision)],
+        [ops.put(key, inode.SerializeToString())],
+    )
+
+
+async def _inode(zone: str, walk: Walk, snapshot: Snapshot) -> tuple[storage_pb2.Inode, int]:
+    """Read the inode a walk leads to, and the revision at which it was last written."""
+    key = keys.inode(zone, walk.ino)
+    found = await snapshot.get([key])
+    if key not in found:  # the root, as a node sees it that has not yet applied its creation
+        raise FileNotFound(f"{walk.path} does not exist", path=str(walk.path))
+    return storage_pb2.Inode.FromString(found[key].value), found[key].mod_revision
+
+
+def _name(walk: Walk) -> str:
+    return walk.steps[-1].name if walk.steps else ""
+
+
+def _raise(walk: Walk) -> None:
+    """Raise why the walk ended before the last component's directory."""
+    problem = walk.problem()
+    assert problem is not None
+    raise problem
+
+
+def _at(entry: pb.Entry, revision: int) -> pb.Entry:
+    entry.revision = revision
+    return entry

@@ -1,0 +1,56 @@
+"""Delete: an entry goes away; a whole tree is cut off at once and its remains are cleared up behind."""
+
+from __future__ import annotations
+
+from quartet.files.storage.v1 import storage_pb2
+from quartet.files.v1 import files_pb2 as pb
+
+from quartet_server.errors import DirectoryNotEmpty, RootFixed
+from quartet_server.files import keys, paths, records
+from quartet_server.files.resolve import Resolver
+from quartet_server.files.tree import Tree
+from quartet_server.meta import ops
+from quartet_server.meta.ledger import Claim
+from quartet_server.meta.mutation import Plan
+from quartet_server.meta.snapshot import Snapshot
+
+
+async def delete(tree: Tree, zone: str, request: pb.DeleteRequest, claim: Claim | None) -> pb.DeleteResponse:
+    """Delete an entry.
+
+    A directory that must be empty is compared as a range, so that a concurrent create makes one of the two fail. A
+    recursive delete takes the directory's entry and its parent pointer away: nothing below can be reached or changed by
+    any path from then on, since every write compares the entries on its way.
+    """
+    path = paths.parse(request.path)
+    if path.is_root:
+        raise RootFixed("the root cannot be deleted", path="/")
+    await tree.ensure(zone)
+
+    async def build(snapshot: Snapshot) -> Plan[pb.DeleteResponse]:
+        walk = (await Resolver(zone, snapshot).walk(path)).demand()
+        plan = Plan(pb.DeleteResponse(ino=walk.ino), walk.compares(), [ops.delete(walk.steps[-1].key)])
+        if request.if_match or request.if_none_match:
+            key = keys.inode(zone, walk.ino)
+            kv = (await snapshot.get([key]))[key]
+            gen = storage_pb2.Inode.FromString(kv.value).gen
+            records.require(path, records.etag(walk.ino, gen), request.if_match, request.if_none_match)
+            plan.compares.append(ops.unchanged(key, kv.mod_revision))
+        if walk.type == records.DIRECTORY and request.recursive:
+            detached = storage_pb2.Detached(time=tree.now()).SerializeToString()
+            plan.operations += [
+                ops.delete(keys.parent(zone, walk.ino)),
+                ops.put(keys.reclaim(zone, walk.ino), detached),
+            ]
+            return plan
+        if walk.type == records.DIRECTORY:
+            below = keys.dentry(zone, walk.ino, b"")
+            if (await snapshot.scan(below, ops.prefix_end(below), 1, keys_only=True)).kvs:
+                raise DirectoryNotEmpty(f"{path} has entries", path=str(path), hint=f"quartet rm -r qt:{path}")
+            plan.compares.append(ops.none_below(below))
+        plan.operations += records.erase(zone, walk.ino)
+        return plan
+
+    answer, revision = await tree.mutator.run(pb.DeleteResponse, build, claim)
+    answer.revision = revision
+    return answer

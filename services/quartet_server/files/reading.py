@@ -1,0 +1,158 @@
+"""Stat, BatchStat and List: entries as one revision shows them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import itertools
+
+from google.protobuf.message import DecodeError
+from quartet.files.storage.v1 import storage_pb2
+from quartet.files.v1 import files_pb2 as pb
+
+from quartet_server.errors import FieldInvalid, LimitReached, PageTokenInvalid, QuartetError
+from quartet_server.files import keys, paths, records
+from quartet_server.files.paths import Path
+from quartet_server.files.resolve import Step, Walk
+from quartet_server.files.tree import Tree
+from quartet_server.meta import ops
+from quartet_server.meta.snapshot import Snapshot
+from raftmeta.errors import Fault, MetastoreError
+
+MOST = 1000
+MESSAGE = (4 << 20) - 64 * 1024
+"""The most bytes of an answer: a gRPC message has 4 MiB, and the rest of it needs some."""
+_PAGE = 100
+
+
+async def stat(tree: Tree, zone: str, request: pb.StatRequest) -> pb.Entry:
+    """Read one entry."""
+    path = paths.parse(request.path)
+    snapshot = _snapshot(tree, request.serializable, request.revision)
+    resolver = await tree.resolver(zone, snapshot)
+    walk = (await resolver.walk(path)).demand()
+    inode = (await tree.inodes(resolver, zone, [walk.ino]))[walk.ino]
+    return _entry(walk, inode, snapshot.revision)
+
+
+async def batch_stat(tree: Tree, zone: str, request: pb.BatchStatRequest) -> pb.BatchStatResponse:
+    """Read many entries at one revision."""
+    count("paths", len(request.paths))
+    answer = pb.BatchStatResponse(results=[pb.StatResult() for _ in request.paths])
+    snapshot = _snapshot(tree, request.serializable, request.revision)
+    resolver = await tree.resolver(zone, snapshot)
+    parsed: dict[int, Path] = {}
+    for position, text in enumerate(request.paths):
+        try:
+            parsed[position] = paths.parse(text)
+        except QuartetError as error:
+            answer.results[position].failure.CopyFrom(records.failure(error))
+    walks = dict(zip(parsed, await resolver.walks(list(parsed.values())), strict=True))
+    inodes = await tree.inodes(resolver, zone, list({walk.ino for walk in walks.values() if walk.complete}))
+    for position, walk in walks.items():
+        if problem := walk.problem():
+            answer.results[position].failure.CopyFrom(records.failure(problem))
+        else:
+            answer.results[position].entry.CopyFrom(_entry(walk, inodes[walk.ino], snapshot.revision))
+    answer.revision = snapshot.revision
+    if answer.ByteSize() > MESSAGE:
+        raise LimitReached("the entries do not fit into one answer of 4 MiB", limit=4 << 20, hint="ask for fewer paths")
+    return answer
+
+
+async def list_directory(tree: Tree, zone: str, request: pb.ListRequest) -> pb.ListResponse:
+    """Read a page of a directory, at the revision of the first page while it can be had."""
+    path = paths.parse(request.path)
+    if not 0 <= request.page_size <= MOST:
+        raise FieldInvalid.of("page_size", f"0 to {MOST} are taken")
+    checksum = _checksum(zone, request)
+    if not request.page_token:
+        snapshot = Snapshot(tree.store, serializable=request.serializable)
+        resolver = await tree.resolver(zone, snapshot)
+        walk = (await resolver.walk(path)).demand_directory()
+        token = storage_pb2.PageToken(ino=walk.ino, checksum=checksum)
+        return await _page(tree, zone, request, path, snapshot, token)
+    token = _decode(request.page_token)
+    if token.checksum != checksum:
+        raise PageTokenInvalid("the page token belongs to another request")
+    if not token.snapshot_lost:
+        try:
+            return await _page(tree, zone, request, path, Snapshot(tree.store, revision=token.revision), token)
+        except MetastoreError as error:
+            if error.fault is not Fault.COMPACTED:
+                raise
+        token.snapshot_lost = True
+    snapshot = Snapshot(tree.store, serializable=request.serializable)
+    return await _page(tree, zone, request, path, snapshot, token)
+
+
+async def _page(
+    tree: Tree, zone: str, request: pb.ListRequest, path: Path, snapshot: Snapshot, token: storage_pb2.PageToken
+) -> pb.ListResponse:
+    """Read the page after the token's last name, as `snapshot` shows the token's directory."""
+    size = request.page_size or _PAGE
+    start = keys.dentry(zone, token.ino, token.last + b"\0" if token.last else b"")
+    found = await snapshot.scan(start, ops.prefix_end(keys.dentry(zone, token.ino, b"")), size)
+    steps = [Step.of(kv) for kv in found.kvs]
+    answer = pb.ListResponse(revision=snapshot.revision, snapshot_lost=token.snapshot_lost)
+    more = found.more
+    base = "" if path.is_root else str(path)
+    if request.detail:
+        read = await snapshot.get([keys.inode(zone, step.ino) for step in steps])
+        for step in steps:
+            inode = storage_pb2.Inode.FromString(read[keys.inode(zone, step.ino)].value)
+            answer.entries.append(records.entry(f"{base}/{step.name}", step.name, step.ino, inode, snapshot.revision))
+    else:
+        for step in steps:
+            answer.entries.append(
+                pb.Entry(
+                    path=f"{base}/{step.name}",
+                    name=step.name,
+                    ino=step.ino,
+                    type=step.type,
+                    revision=snapshot.revision,
+                )
+            )
+    sizes = itertools.accumulate(entry.ByteSize() + 8 for entry in answer.entries)
+    fitting = max(sum(size <= MESSAGE for size in sizes), 1)
+    if len(answer.entries) > fitting:
+        del answer.entries[fitting:], steps[fitting:]
+        more = True
+    if more:
+        token.last = keys.parse(steps[-1].key).rest
+        token.revision = snapshot.revision
+        answer.next_page_token = base64.urlsafe_b64encode(token.SerializeToString()).decode()
+    return answer
+
+
+def _decode(text: str) -> storage_pb2.PageToken:
+    try:
+        return storage_pb2.PageToken.FromString(base64.urlsafe_b64decode(text.encode()))
+    except (binascii.Error, DecodeError, ValueError):
+        raise PageTokenInvalid("the page token is not one of ours") from None
+
+
+def _checksum(zone: str, request: pb.ListRequest) -> bytes:
+    """Return what ties a token to the request it continues."""
+    same = pb.ListRequest()
+    same.CopyFrom(request)
+    same.ClearField("page_size")
+    same.ClearField("page_token")
+    return hashlib.sha256(zone.encode() + b"\0" + same.SerializeToString(deterministic=True)).digest()[:8]
+
+
+def _snapshot(tree: Tree, serializable: bool, revision: int) -> Snapshot:
+    if revision < 0:
+        raise FieldInvalid.of("revision", "must not be negative")
+    return Snapshot(tree.store, serializable=serializable, revision=revision)
+
+
+def _entry(walk: Walk, inode: storage_pb2.Inode, revision: int) -> pb.Entry:
+    return records.entry(str(walk.path), walk.steps[-1].name if walk.steps else "", walk.ino, inode, revision)
+
+
+def count(field: str, given: int) -> None:
+    """Hold the length of a batch against its limit. Raises FieldInvalid."""
+    if not 1 <= given <= MOST:
+        raise FieldInvalid.of(field, f"{given} given, 1 to {MOST} are taken")

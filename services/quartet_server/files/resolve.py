@@ -1,0 +1,163 @@
+"""From paths to inode numbers, level by level, for any number of paths at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quartet.files.storage.v1 import storage_pb2
+from quartet.files.v1 import files_pb2
+
+from quartet_server.errors import FileNotFound, NotADirectory, QuartetError
+from quartet_server.files import keys
+from quartet_server.files.paths import Path
+from quartet_server.meta import ops
+from quartet_server.meta.snapshot import KeyValue, Snapshot
+from raftmeta.etcd import rpc_pb2 as pb
+
+DIRECTORY = files_pb2.ENTRY_TYPE_DIRECTORY
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A directory entry on the way.
+
+    Attributes:
+        key: The entry's key.
+        ino: Where it leads.
+        type: What is there.
+        revision: When the entry was last written; 0 for one that this very transaction writes.
+        name: The name as it was spelled at creation.
+    """
+
+    key: bytes
+    ino: int
+    type: files_pb2.EntryType.ValueType
+    revision: int
+    name: str
+
+    @classmethod
+    def of(cls, kv: KeyValue) -> Step:
+        """Decode a dentry."""
+        dentry = storage_pb2.Dentry.FromString(kv.value)
+        name = dentry.spelling or keys.parse(kv.key).rest.decode()
+        return cls(kv.key, dentry.ino, dentry.type, kv.mod_revision, name)
+
+    def compare(self) -> pb.Compare:
+        """Demand that the entry still leads there."""
+        return ops.unchanged(self.key, self.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """How far a path leads.
+
+    Attributes:
+        path: The path.
+        steps: The entries found, from the root's down; fewer than the path has components when one is missing, or one
+            before the last is no directory.
+    """
+
+    path: Path
+    steps: tuple[Step, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the path leads to something."""
+        return len(self.steps) == len(self.path.names)
+
+    @property
+    def ino(self) -> int:
+        """Inode number of the last step; the root's when there is none."""
+        return self.steps[-1].ino if self.steps else keys.ROOT
+
+    @property
+    def type(self) -> files_pb2.EntryType.ValueType:
+        """What the last step leads to."""
+        return self.steps[-1].type if self.steps else DIRECTORY
+
+    @property
+    def reached(self) -> Path:
+        """The part of the path that was found."""
+        return self.path.first(len(self.steps))
+
+    def problem(self) -> QuartetError | None:
+        """Return why the path leads to nothing; None when it does."""
+        if self.complete:
+            return None
+        if self.type != DIRECTORY:
+            return NotADirectory(f"{self.reached} is not a directory", path=str(self.reached))
+        missing = self.path.first(len(self.steps) + 1)
+        return FileNotFound(f"{missing} does not exist", path=str(missing), hint=f"quartet ls qt:{self.reached}")
+
+    def demand(self) -> Walk:
+        """Return itself. Raises FileNotFound or NotADirectory when the path leads to nothing."""
+        if problem := self.problem():
+            raise problem
+        return self
+
+    def demand_directory(self) -> Walk:
+        """Return itself. Raises as `demand`, and NotADirectory when something else is there."""
+        self.demand()
+        if self.type != DIRECTORY:
+            raise NotADirectory(f"{self.path} is not a directory", path=str(self.path))
+        return self
+
+    def compares(self) -> list[pb.Compare]:
+        """Demand that every entry on the way is what it was, so that the path still leads to the same inode.
+
+        An entry that stands where it stood also proves that its inode exists: both go in one transaction. The root has
+        no entry, and is never deleted.
+        """
+        return [step.compare() for step in self.steps]
+
+
+class Resolver:
+    """Looks paths up in one snapshot and remembers what it saw.
+
+    Attributes:
+        known: (directory, name) -> the entry, or None for one that does not exist.
+    """
+
+    def __init__(self, zone: str, snapshot: Snapshot) -> None:
+        """Look up in `zone`, as `snapshot` shows it."""
+        self._zone = zone
+        self.snapshot = snapshot
+        self.known: dict[tuple[int, bytes], Step | None] = {}
+
+    async def walk(self, path: Path) -> Walk:
+        """Look one path up; never raises for a path that leads to nothing."""
+        return (await self.walks([path]))[0]
+
+    async def walks(self, paths: Sequence[Path]) -> list[Walk]:
+        """Look paths up together: one round of reads per level, however many paths there are."""
+        while True:
+            walks, wanted = [], {}
+            for path in paths:
+                walk, unknown = self.follow(path)
+                walks.append(walk)
+                if unknown is not None:
+                    wanted[keys.dentry(self._zone, *unknown)] = unknown
+            if not wanted:
+                return walks
+            found = await self.snapshot.get(list(wanted))
+            for key, place in wanted.items():
+                kv = found.get(key)
+                self.known[place] = Step.of(kv) if kv is not None else None
+
+    def follow(self, path: Path) -> tuple[Walk, tuple[int, bytes] | None]:
+        """Go as far as what is known leads; return also the (directory, name) that must be looked up to go on."""
+        steps: list[Step] = []
+        ino = keys.ROOT
+        for name in path.keys:
+            if steps and steps[-1].type != DIRECTORY:
+                break
+            place = (ino, name)
+            if place not in self.known:
+                return Walk(path, tuple(steps)), place
+            step = self.known[place]
+            if step is None:
+                break
+            steps.append(step)
+            ino = step.ino
+        return Walk(path, tuple(steps)), None

@@ -1,0 +1,137 @@
+"""FileService: the tree over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import aio
+from quartet.files.v1 import files_pb2, files_pb2_grpc
+from quartet.files.v1 import files_pb2 as pb
+
+from quartet_server.domain import Resources
+from quartet_server.files import create, delete, keys, reading, rename, watch, xattrs
+from quartet_server.files.batch import BatchCreate
+from quartet_server.files.inos import Inos
+from quartet_server.files.reclaim import Reclaimer
+from quartet_server.files.tree import Tree
+from quartet_server.meta.ledger import Claim, LedgerLease, claim
+from quartet_server.meta.mutation import Mutator
+from quartet_server.meta.times import timestamps
+from quartet_server.rpc import current_zone
+from raftmeta.metastore import Metastore
+
+Context = aio.ServicerContext[Any, Any]
+
+
+async def start(resources: Resources) -> FileService:
+    """Serve files from the node's Metastore."""
+    service = FileService(resources.metastore, timestamps(resources.clock))
+    service.begin()
+    return service
+
+
+class FileService(files_pb2_grpc.FileServiceServicer):
+    """Serves `quartet.files.v1.FileService` from a Metastore.
+
+    Each method takes the zone from the call, a request id from the request, and hands over to the module that knows the
+    operation. Errors are those of `quartet_server.errors` and `raftmeta.errors`.
+    """
+
+    names = (files_pb2.DESCRIPTOR.services_by_name["FileService"].full_name,)
+
+    def __init__(self, store: Metastore, now: Callable[[], Timestamp]) -> None:
+        """Keep the tree in `store`; `now` tells the time for records. Nothing runs in the background before `begin`."""
+        lease = LedgerLease(store)
+        self._tree = Tree(store, Mutator(store, lease), lease, Inos(store), now)
+        self._reclaimer = Reclaimer(store)
+
+    def begin(self) -> None:
+        """Start clearing up after recursive deletes, those of earlier runs and of other nodes included."""
+        self._reclaimer.start()
+
+    def add_to(self, server: aio.Server) -> None:
+        """Register the servicer."""
+        files_pb2_grpc.add_FileServiceServicer_to_server(self, server)
+
+    async def stop(self) -> None:
+        """Stop the background work; a batch in flight is finished or lost, both harmless."""
+        await self._reclaimer.close()
+
+    async def Mkdir(self, request: pb.MkdirRequest, context: Context) -> pb.Entry:
+        """Create a directory."""
+        zone = current_zone()
+        return await create.mkdir(self._tree, zone, request, _claim(zone, "Mkdir", request))
+
+    async def CreateFile(self, request: pb.CreateFileRequest, context: Context) -> pb.Entry:
+        """Create a file or symbolic link."""
+        zone = current_zone()
+        return await create.create_file(self._tree, zone, request, _claim(zone, "CreateFile", request))
+
+    async def BatchCreate(self, request: pb.BatchCreateRequest, context: Context) -> pb.BatchCreateResponse:
+        """Create many entries."""
+        zone = current_zone()
+        return await BatchCreate(self._tree, zone, request, _claim(zone, "BatchCreate", request)).run()
+
+    async def Stat(self, request: pb.StatRequest, context: Context) -> pb.Entry:
+        """Read one entry."""
+        return await reading.stat(self._tree, current_zone(), request)
+
+    async def BatchStat(self, request: pb.BatchStatRequest, context: Context) -> pb.BatchStatResponse:
+        """Read many entries."""
+        return await reading.batch_stat(self._tree, current_zone(), request)
+
+    async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
+        """Read a page of a directory."""
+        return await reading.list_directory(self._tree, current_zone(), request)
+
+    async def SetAttributes(self, request: pb.SetAttributesRequest, context: Context) -> pb.Entry:
+        """Change attributes."""
+        zone = current_zone()
+        return await create.set_attributes(self._tree, zone, request, _claim(zone, "SetAttributes", request))
+
+    async def Rename(self, request: pb.RenameRequest, context: Context) -> pb.RenameResponse:
+        """Move an entry."""
+        zone = current_zone()
+        return await rename.rename(self._tree, zone, request, _claim(zone, "Rename", request))
+
+    async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
+        """Delete an entry."""
+        zone = current_zone()
+        answer = await delete.delete(self._tree, zone, request, _claim(zone, "Delete", request))
+        if request.recursive:
+            self._reclaimer.wake()
+        return answer
+
+    async def SetXattr(self, request: pb.SetXattrRequest, context: Context) -> pb.SetXattrResponse:
+        """Write an extended attribute."""
+        zone = current_zone()
+        return await xattrs.set_xattr(self._tree, zone, request, _claim(zone, "SetXattr", request))
+
+    async def GetXattr(self, request: pb.GetXattrRequest, context: Context) -> pb.Xattr:
+        """Read an extended attribute."""
+        return await xattrs.get_xattr(self._tree, current_zone(), request)
+
+    async def ListXattrs(self, request: pb.ListXattrsRequest, context: Context) -> pb.ListXattrsResponse:
+        """Read all extended attributes of an entry."""
+        return await xattrs.list_xattrs(self._tree, current_zone(), request)
+
+    async def RemoveXattr(self, request: pb.RemoveXattrRequest, context: Context) -> pb.RemoveXattrResponse:
+        """Delete an extended attribute."""
+        zone = current_zone()
+        return await xattrs.remove_xattr(self._tree, zone, request, _claim(zone, "RemoveXattr", request))
+
+    async def BatchGetXattrs(self, request: pb.BatchGetXattrsRequest, context: Context) -> pb.BatchGetXattrsResponse:
+        """Read extended attributes of many entries."""
+        return await xattrs.batch_get_xattrs(self._tree, current_zone(), request)
+
+    async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
+        """Stream changes."""
+        async for response in watch.watch(self._tree, current_zone(), request):
+            yield response
+
+
+def _claim(zone: str, method: str, request: Message) -> Claim | None:
+    return claim(keys.requests(zone), method, request, request.request_id)  # type: ignore[attr-defined]

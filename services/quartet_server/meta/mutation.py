@@ -1,0 +1,126 @@
+"""Writes that lose to other writers are built anew and tried again; writes with a request id happen once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from quartet_server.errors import Contention, QuartetError, RequestTooLarge
+from quartet_server.meta import ops
+from quartet_server.meta.ledger import Claim, LedgerLease
+from quartet_server.meta.snapshot import Snapshot
+from raftmeta.errors import Fault, MetastoreError
+from raftmeta.etcd import rpc_pb2 as pb
+from raftmeta.metastore import Metastore
+
+ATTEMPTS = 10
+Answer = TypeVar("Answer", bound=Message)
+
+
+@dataclass(slots=True)
+class Plan(Generic[Answer]):
+    """One transaction, as built from what a snapshot showed.
+
+    Attributes:
+        answer: What the caller is told when it succeeds, but for the revision.
+        compares: What must still hold. Empty operations with an answer mean that nothing needs to be done.
+        operations: What is written.
+    """
+
+    answer: Answer
+    compares: list[pb.Compare] = field(default_factory=list)
+    operations: list[pb.RequestOp] = field(default_factory=list)
+
+
+class Mutator:
+    """Runs plans: read, build, compare-and-write, and again when the comparison fails."""
+
+    def __init__(
+        self,
+        store: Metastore,
+        lease: LedgerLease,
+        *,
+        jitter: Callable[[], float] = random.random,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Write to `store`; `jitter` returns 0 to 1, `pause` takes seconds."""
+        self._store = store
+        self._lease = lease
+        self._jitter = jitter
+        self._pause = pause
+
+    async def run(
+        self, answer: type[Answer], build: Callable[[Snapshot], Awaitable[Plan[Answer]]], claim: Claim | None
+    ) -> tuple[Answer, int]:
+        """Carry out what `build` plans; return its answer and the revision at which it happened.
+
+        The first attempt builds from what this node has, without a quorum round: if that was stale, the comparisons
+        fail, or `build` finds something missing, and the second attempt reads linearizably. So an error of `build` is
+        believed only when it comes from a linearizable read, and no earlier run of the same claim succeeded.
+
+        Raises what `build` raises, RequestIdReused, RequestTooLarge, Contention after ten attempts, MetastoreError.
+        """
+        for attempt in range(ATTEMPTS):
+            snapshot = Snapshot(self._store, serializable=attempt == 0)
+            try:
+                plan = await build(snapshot)
+            except QuartetError:
+                if attempt == 0:
+                    continue
+                told = await self._told(claim, answer)
+                if told is None:
+                    raise
+                return told
+            if not plan.operations:
+                if attempt == 0:
+                    continue
+                return await self._told(claim, answer) or (plan.answer, snapshot.revision)
+            if (done := await self._commit(plan, claim)) is not None:
+                return done
+            if attempt:
+                await self._pause(self._jitter() * 0.002 * 2**attempt)
+        raise Contention(f"other writers came in between {ATTEMPTS} times")
+
+    async def _commit(self, plan: Plan[Answer], claim: Claim | None) -> tuple[Answer, int] | None:
+        """Try the plan once; None when something changed since it was built."""
+        request = pb.TxnRequest(compare=plan.compares, success=plan.operations)
+        lease = 0
+        if claim is not None:
+            lease = await self._lease.current()
+            request.compare.append(ops.absent(claim.key))
+            request.success.append(ops.put(claim.key, claim.value(plan.answer.SerializeToString()), lease))
+            request.failure.append(ops.get(claim.key))
+        if max(len(request.compare), len(request.success)) > ops.LIMIT:
+            raise RequestTooLarge(f"the change needs more than {ops.LIMIT} operations in one transaction")
+        try:
+            response = await self._store.txn(request)
+        except MetastoreError as error:
+            if error.fault is not Fault.LEASE_NOT_FOUND or not lease:
+                raise
+            self._lease.lost(lease)
+            return None
+        if response.succeeded:
+            return plan.answer, response.header.revision
+        if claim is None:
+            return None
+        return recall(claim, response.responses[0].response_range, type(plan.answer))
+
+    async def _told(self, claim: Claim | None, answer: type[Answer]) -> tuple[Answer, int] | None:
+        """Look up what an earlier run of the claim answered."""
+        if claim is None:
+            return None
+        found = await self._store.range(pb.RangeRequest(key=claim.key))
+        return recall(claim, found, answer)
+
+
+def recall(claim: Claim, found: pb.RangeResponse, answer: type[Answer]) -> tuple[Answer, int] | None:
+    """Return what the record in `found` says, if there is one, and its revision. Raises RequestIdReused."""
+    if not found.kvs:
+        return None
+    kv = found.kvs[0]
+    return answer.FromString(claim.read(kv).answer), kv.create_revision

@@ -1,0 +1,294 @@
+"""The composition root: stores, then services, then ports; and the same backwards."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import structlog
+from grpc import aio
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from quartet_server import validation
+from quartet_server.addresses import Address
+from quartet_server.cluster import service as cluster
+from quartet_server.config import Config, Serve
+from quartet_server.domain import Domain, Resources
+from quartet_server.files import service as files
+from quartet_server.health import Health
+from quartet_server.http import HttpPort, application
+from quartet_server.raft_metrics import RaftCollector
+from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
+from quartet_server.removal import Removal, refuse_removed
+from quartet_server.rpc import port
+from quartet_server.rpc.deadlines import Deadlines
+from quartet_server.rpc.interceptor import CallInterceptor
+from quartet_server.rpc.metrics import CallMetrics
+from quartet_server.settings import service as settings
+from raftmeta import services as etcd
+from raftmeta.config import QUARTET_SPACE, NodeConfig
+from raftmeta.drivers.remote import RemoteMetastore
+from raftmeta.metastore import Metastore
+from raftmeta.metrics import NodeMetrics
+from raftmeta.node import Node as Member
+from raftmeta.tls import TlsFiles, grpc_channel_credentials
+
+DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
+    "cluster": cluster.start,
+    "files": files.start,
+    "settings": settings.start,
+}
+"""Every domain service by the name that `--services` takes."""
+
+EXTERNAL_PREFIX = b"quartet/"
+"""Where Quartet's keyspace lies in an external store."""
+
+_LAST_ANSWERS = 1.0  # seconds for what is on the wire
+_log = structlog.get_logger("quartet.node")
+
+
+class RunningNode:
+    """A node at work; an async context manager that stops it at the end. Made by `start` or `start_in_memory`.
+
+    Attributes:
+        config: What it was told.
+        address: HOST:PORT of the gRPC port in use.
+        http_address: HOST:PORT of the HTTP port in use; None without one.
+        member: Its end of the cluster; None with an external store.
+        metastore: Quartet's own keyspace.
+        readiness: Whether it can do its work, and why not.
+        registry: What /metrics shows.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Use `start`."""
+        self.config = config
+        self.address: Address
+        self.http_address: Address | None = None
+        self.member: Member | None = None
+        self.metastore: Metastore
+        self.readiness = Readiness()
+        self.registry = CollectorRegistry()
+        self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._undo = AsyncExitStack()
+
+    @classmethod
+    async def start(cls, config: Config, at_end: Callable[[], object] | None = None) -> RunningNode:
+        """Start everything and return at once; `wait_ready` waits until the node can serve.
+
+        `at_end` is called when all is closed, also when the start fails.
+
+        Raises:
+            port.PortRefused: A port cannot or may not be opened.
+            raftmeta.identity.IdentityError: The data directory is another member's.
+            Removed: This node was removed from its cluster.
+            OSError, ValueError: The data directory or the configuration cannot be used.
+        """
+        node = cls(config)
+        if at_end is not None:
+            node._undo.callback(at_end)
+        try:
+            await node._compose()
+        except BaseException:
+            await node._undo.aclose()
+            raise
+        return node
+
+    async def _compose(self) -> None:
+        """Open the gRPC port before the store, which announces its address; it takes calls last.
+
+        Each step pushes its undoing.
+        """
+        config, registry = self.config, self.registry
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        tls = validation.tls_files(config)
+        listen = Address.parse(config.serve.listen)
+        port.check(listen, tls, insecure=config.serve.insecure)
+        if config.serve.listen_http:  # first and last, so that it can tell why the node is not ready
+            app = application([registry], lambda: self.readiness.reason, self.facts)
+            http = await HttpPort.start(app, Address.parse(config.serve.listen_http))
+            self._undo.push_async_callback(http.stop)
+            self.http_address = http.address
+        interceptor = CallInterceptor(
+            CallMetrics(registry),
+            new_id=new_id,
+            deadlines=Deadlines(config.limits.default_deadline, config.limits.max_deadline),
+            certificates=tls is not None,
+        )
+        server = port.create([interceptor], config.limits)
+        self._undo.push_async_callback(server.stop, None)
+        self.address = port.bind(server, listen, tls)
+        await self._open_store(tls)
+        foreign: tuple[str, ...] = ()
+        if self.member is not None:
+            registry.register(RaftCollector(self.member))
+            registry.register(NodeMetrics(self.member))
+            etcd.add_services(server, self.member)
+            foreign = etcd.SERVICE_NAMES
+        domains = await self._start_domains(server)
+        health = Health([*(name for domain in domains for name in domain.names), *foreign])
+        health.add_to(server)
+        await server.start()
+        self._undo.push_async_callback(self._drain, server, interceptor)
+        self._undo.push_async_callback(health.shut_down)
+        self._undo.push_async_callback(self.readiness.stop)
+        condition = StoreCondition(self.metastore) if self.member is None else MemberCondition(self.member)
+        self.readiness.start(condition, health.set)
+        _log.info("started", name=config.serve.name, grpc=str(self.address), http=str(self.http_address or ""))
+
+    async def _open_store(self, tls: TlsFiles | None) -> None:
+        """Connect to the external store, or start this process's member."""
+        config = self.config
+        endpoints = validation.external_endpoints(config)
+        if endpoints:
+            remote = RemoteMetastore(endpoints, prefix=EXTERNAL_PREFIX)
+            self._undo.push_async_callback(remote.close)
+            self.metastore = remote
+            return
+        refuse_removed(config.serve.data_dir)
+        member = await Member.start(self._member_config(tls))
+        self._undo.push_async_callback(member.stop)
+        loop = asyncio.get_running_loop()
+
+        def failed(error: BaseException) -> None:  # on the Raft thread
+            loop.call_soon_threadsafe(self._fail, error)
+
+        member.consensus.on_failure(failed)
+        credentials = (lambda: grpc_channel_credentials(tls)) if tls is not None else (lambda: None)
+        removal = Removal(member, credentials, config.serve.data_dir, self._fail)
+        removal.start()
+        self._undo.push_async_callback(removal.close)
+        self.member = member
+        self.metastore = member.metastore(QUARTET_SPACE)
+
+    def _member_config(self, tls: TlsFiles | None) -> NodeConfig:
+        serve, raft = self.config.serve, self.config.raft
+        opens = validation.opens_raft_port(self.config)
+        join = validation.joined(self.config)
+        founders = validation.initial_cluster(self.config)
+        return NodeConfig(
+            data_dir=serve.data_dir,
+            name=serve.name,
+            cluster_token=raft.token,
+            listen_peer=serve.listen_raft if opens else "",
+            advertise_peer=serve.advertise_raft or founders.get(serve.name, ""),
+            advertise_client=self.advertised,
+            client_tls=tls is not None,
+            initial_cluster=founders,
+            join=join,
+            join_credentials=grpc_channel_credentials(tls) if tls is not None and join else None,
+            peer_tls=validation.raft_tls_files(self.config),
+            heartbeat=raft.heartbeat,
+            election=(raft.election_min, raft.election_max),
+            quota_bytes=raft.quota_bytes,
+        )
+
+    async def _start_domains(self, server: aio.Server) -> list[Domain]:
+        resources = Resources(
+            config=self.config,
+            metastore=self.metastore,
+            member=self.member,
+            address=self.advertised,
+            clock=time.time,
+            new_id=new_id,
+        )
+        domains = []
+        for name in self.config.services:
+            domain = await DOMAINS[name](resources)
+            self._undo.push_async_callback(domain.stop)
+            domain.add_to(server)
+            domains.append(domain)
+        return domains
+
+    @property
+    def advertised(self) -> str:
+        """HOST:PORT by which clients reach this node: as configured, else as bound, else by this machine's name."""
+        if self.config.serve.advertise:
+            return self.config.serve.advertise
+        anywhere = self.address.host in ("0.0.0.0", "::")
+        return str(replace(self.address, host=socket.gethostname()) if anywhere else self.address)
+
+    def facts(self) -> dict[str, object]:
+        """Return what /readyz shows besides the verdict; `leader` is HOST:PORT of its gRPC port, empty if unknown."""
+        facts: dict[str, object] = {"name": self.config.serve.name}
+        if self.member is not None:
+            status = self.member.status()
+            leader = status.members.get(status.leader_id)
+            facts |= {
+                "role": status.role.value,
+                "leader": leader.client_address if leader else "",
+                "term": status.term,
+                "commit_index": status.commit_index,
+                "applied_index": status.applied_index,
+                "members": len(status.members),
+            }
+        return facts
+
+    async def wait_ready(self) -> None:
+        """Wait until the node can serve, as long as it takes. Raises what made the member stop, if it did."""
+        ready = asyncio.create_task(self.readiness.wait())
+        failed = asyncio.create_task(self.failure())
+        try:
+            await asyncio.wait({ready, failed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+            failed.cancel()
+        if self._failed.done():
+            raise self._failed.result()
+
+    async def failure(self) -> BaseException:
+        """Wait until the member stops by itself, because going on would not be safe, and return why."""
+        return await asyncio.shield(self._failed)
+
+    async def stop(self) -> None:
+        """End in order: NOT_SERVING, drain, services, leadership handed over, stores closed, HTTP port closed."""
+        await self._undo.aclose()
+
+    async def __aenter__(self) -> RunningNode:
+        """Return the node, started."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        await self.stop()
+
+    async def _drain(self, server: aio.Server, interceptor: CallInterceptor) -> None:
+        """Take no new call and let those in flight finish, as long as the configuration allows."""
+        await interceptor.drain(self.config.limits.drain)
+        await server.stop(_LAST_ANSWERS)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed.done():
+            self._failed.set_result(error)
+
+
+async def start_in_memory() -> RunningNode:
+    """Start a single node for this process alone, on a free loopback port; what it keeps is gone when it stops.
+
+    Returns when the node can serve.
+    """
+    directory = tempfile.TemporaryDirectory(prefix="quartet-")
+    serve = Serve(name="memory", data_dir=Path(directory.name), listen="127.0.0.1:0", listen_http="")
+    node = await RunningNode.start(Config(serve=serve), at_end=directory.cleanup)
+    try:
+        await node.wait_ready()
+    except BaseException:
+        await node.stop()
+        raise
+    return node
+
+
+def new_id() -> str:
+    """Return 32 hexadecimal digits that nobody else has."""
+    return secrets.token_hex(16)

@@ -1,0 +1,1 @@
+"""Settings and feature flags of the cluster; sensitive values are sealed before they leave the node."""

@@ -1,0 +1,105 @@
+"""The commands for files, settings and nodes, as a script uses them, against a node in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from quartet._memory import MemoryNode
+from quartet_server.cli import create
+from quartet_server.cli.output import CommandError
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[MemoryNode]:
+    """One node for all tests of this file."""
+    memory = MemoryNode()
+    yield memory
+    memory.close()
+
+
+@pytest.fixture
+def quartet(node: MemoryNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command line and returns what it printed; as an object when it asks for JSON."""
+    monkeypatch.setenv("QUARTET_CLIENT_ENDPOINTS", node.address)
+
+    def run(*arguments: str) -> Any:
+        create({})(list(arguments))
+        printed = capsys.readouterr().out
+        return json.loads(printed) if "json" in arguments else printed
+
+    return run
+
+
+def test_files_are_made_shown_moved_and_removed(quartet: Any) -> None:
+    made = quartet("mkdir", "-p", "qt:/docs/drafts", "-o", "json")
+    assert (made["path"], made["type"]) == ("/docs/drafts", "directory")
+    quartet("mkdir", "/docs/old")
+    assert [row["name"] for row in quartet("ls", "qt:/docs", "-o", "json")] == ["drafts", "old"]
+    moved = quartet("mv", "qt:/docs/drafts", "qt:/docs/old", "-o", "json")
+    assert moved["path"] == "/docs/old/drafts"
+    assert quartet("stat", "qt:/docs/old/drafts", "-o", "json")["ino"] == made["ino"] == moved["ino"]
+    assert quartet("tree", "qt:/docs") == "/docs\n└── old\n    └── drafts\n\n2 directories, 0 files\n"
+    assert [row["path"] for row in quartet("tree", "/docs", "-o", "json")] == ["/docs/old", "/docs/old/drafts"]
+    with pytest.raises(CommandError) as caught:
+        quartet("rm", "qt:/docs")
+    assert "quartet rm -r qt:/docs" in caught.value.hint
+    assert quartet("rm", "-r", "qt:/docs", "-o", "json")["ino"]
+    assert quartet("ls", "-o", "json") == []
+
+
+def test_a_path_that_is_not_remote_is_a_mistake_on_the_command_line(quartet: Any) -> None:
+    with pytest.raises(CommandError) as caught:
+        quartet("ls", "docs")
+    assert caught.value.exit_code == 2
+
+
+def test_settings_flags_and_the_key_are_kept(quartet: Any) -> None:
+    made = quartet("settings", "set", "smtp/password", "hunter2", "--sensitive", "-o", "json")
+    assert made["value"] == "********"
+    assert quartet("settings", "get", "smtp/password") == "********\n"
+    assert quartet("key", "rotate", "-o", "json")["values"] == 1
+    assert quartet("settings", "get", "smtp/password", "--reveal") == "hunter2\n"
+    assert [row["name"] for row in quartet("settings", "list", "smtp/", "-o", "json")] == ["smtp/password"]
+    with pytest.raises(CommandError, match="ETAG_STALE"):
+        quartet("settings", "delete", "smtp/password", "--etag", made["etag"] + "0")
+    assert quartet("settings", "delete", "smtp/password", "-o", "json")["revision"]
+    quartet("flags", "set", "console", "on")
+    assert quartet("flags", "get", "console") == "on\n"
+    assert [row["enabled"] for row in quartet("flags", "list", "-o", "json")] == [True]
+    quartet("flags", "delete", "console")
+
+
+def test_nodes_and_zones_are_listed(quartet: Any) -> None:
+    told = quartet("node", "list", "-o", "json")
+    assert [(row["name"], row["role"]) for row in told["nodes"]] == [("memory", "leader")]
+    assert told["leader"] == told["nodes"][0]["id"]
+    with pytest.raises(CommandError, match="CLUSTER_UNSUPPORTED"):  # nobody can join a node without a Raft port
+        quartet("node", "token")
+    assert quartet("zone", "create", "red", "-o", "json")["home"] == "memory"
+    assert [row["name"] for row in quartet("zone", "list", "-o", "json")] == ["default", "red"]
+    quartet("mkdir", "qt:/only-red", "--zone", "red")
+    assert [row["name"] for row in quartet("ls", "--zone", "red", "-o", "json")] == ["only-red"]
+    with pytest.raises(CommandError, match="NODE_NOT_FOUND"):
+        quartet("node", "transfer", "n9")
+
+
+def test_every_table_prints_without_json(quartet: Any) -> None:
+    for arguments in (["ls"], ["stat", "/"], ["tree"], ["settings", "list"], ["flags", "list"], ["node", "list"],
+                      ["zone", "list"]):  # fmt: skip
+        assert quartet(*arguments)
+
+
+def test_names_cannot_act_on_the_terminal(quartet: Any) -> None:
+    quartet("mkdir", "-p", "/escape/\x1b[31mred\nline")
+    for command in ("ls", "tree"):
+        assert "\\x1b[31mred\\nline" in quartet(command, "/escape")
+    assert quartet("ls", "/escape", "-o", "json")[0]["name"] == "\x1b[31mred\nline"
+    with pytest.raises(CommandError, match=r"/escape/\\x1b does not exist"):
+        quartet("ls", "/escape/\x1b")
+
+
+def test_a_new_directory_can_be_entered(quartet: Any) -> None:
+    assert quartet("mkdir", "/open", "-o", "json")["mode"] == "drwxr-xr-x"

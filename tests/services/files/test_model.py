@@ -1,0 +1,131 @@
+"""Generated histories of one tree, every answer compared with a dictionary's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from harness.failures import reason_of
+from harness.treemodel import ModelTree, Node, Refused
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from quartet.files.v1 import files_pb2 as pb
+from quartet_server.files.reclaim import Reclaimer
+
+from raftmeta.etcd import rpc_pb2
+from raftmeta.metastore import Metastore
+
+if TYPE_CHECKING:
+    from quartet.files.v1.files_pb2_grpc import FileServiceAsyncStub
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+_name = st.sampled_from("abc")
+_path = st.lists(_name, min_size=1, max_size=4).map(lambda names: "/" + "/".join(names))
+_repeats = st.integers(1, 2)  # how often a call is sent, under one request id
+_step = st.one_of(
+    st.tuples(st.just("create"), _path, st.sampled_from([1, 2]), _repeats),
+    st.tuples(st.just("create"), _path, st.just(2), _repeats),
+    st.tuples(st.just("touch"), _path, _repeats),
+    st.tuples(st.just("delete"), _path, st.booleans(), _repeats),
+    st.tuples(st.just("rename"), _path, _path, st.sampled_from([1, 1, 2, 3]), _repeats),
+    st.tuples(st.just("clear")),
+)
+_ids = itertools.count()
+
+
+class Play:
+    """Carries steps out on the service and on the model."""
+
+    def __init__(self, files: FileServiceAsyncStub, store: Metastore) -> None:
+        self.files = files
+        self.store = store
+        self.model = ModelTree()
+        self.inos: dict[int, int] = {}
+
+    async def step(self, step: tuple[object, ...]) -> None:
+        """Do one step on both sides and compare."""
+        kind, *arguments = step
+        if kind == "clear":
+            await Reclaimer(self.store).clear()
+            return
+        *arguments, repeats = arguments
+        wanted, node = "", None
+        try:
+            node = getattr(self.model, str(kind))(*arguments)
+        except Refused as refused:
+            wanted = str(refused)
+        method, request = self._request(str(kind), arguments)
+        for _ in range(int(str(repeats))):
+            got, answer = "", None
+            try:
+                answer = await method(request)
+            except grpc.aio.AioRpcError as error:
+                got = reason_of(error)
+            assert got == wanted, (step, got, wanted)
+        if isinstance(node, Node) and answer is not None:
+            assert self.inos.setdefault(node.serial, answer.ino) == answer.ino
+            assert answer.etag == f"{answer.ino}.{node.gen}"
+
+    def _request(self, kind: str, arguments: list[object]) -> tuple[Callable[[Any], Awaitable[Any]], object]:
+        request_id = f"r{next(_ids)}"
+        first = str(arguments[0])
+        if kind == "create" and arguments[1] == 2:
+            return self.files.Mkdir, pb.MkdirRequest(path=first, request_id=request_id)
+        if kind == "create":
+            return self.files.CreateFile, pb.CreateFileRequest(path=first, request_id=request_id)
+        if kind == "touch":
+            mask = FieldMask(paths=["owner"])
+            return self.files.SetAttributes, pb.SetAttributesRequest(
+                path=first,
+                update_mask=mask,
+                request_id=request_id,
+            )
+        if kind == "delete":
+            return self.files.Delete, pb.DeleteRequest(path=first, recursive=bool(arguments[1]), request_id=request_id)
+        return self.files.Rename, pb.RenameRequest(
+            source=first,
+            destination=str(arguments[1]),
+            mode=arguments[2],  # type: ignore[arg-type]
+            request_id=request_id,
+        )
+
+    async def compare(self) -> None:
+        """Compare the whole tree, entry by entry, and the keys that are left."""
+        wanted = self.model.everything()
+        paths = sorted(wanted)
+        if paths:
+            answer = await self.files.BatchStat(pb.BatchStatRequest(paths=paths))
+            for path, result in zip(paths, answer.results, strict=True):
+                node = wanted[path]
+                assert (result.entry.ino, result.entry.type) == (self.inos[node.serial], node.kind), path
+                assert result.entry.etag == f"{result.entry.ino}.{node.gen}"
+        await Reclaimer(self.store).clear()
+        for start, end in ((b"d", b"e"), (b"i", b"j"), (b"p", b"q")):
+            found = await self.store.range(
+                rpc_pb2.RangeRequest(key=b"default\0" + start, range_end=b"default\0" + end, count_only=True)
+            )
+            assert found.count == len(wanted) + (start == b"i")
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps=st.lists(_step, min_size=5, max_size=40))
+async def test_every_answer_is_the_one_of_the_model(
+    files: FileServiceAsyncStub, store: Metastore, steps: list[tuple[object, ...]]
+) -> None:
+    await files.Mkdir(pb.MkdirRequest(path="/x", parents=True))
+    for entry in (await files.List(pb.ListRequest(path="/"))).entries:
+        await files.Delete(pb.DeleteRequest(path=entry.path, recursive=True))
+    await Reclaimer(store).clear()
+    play = Play(files, store)
+    for step in steps:
+        await play.step(step)
+    await play.compare()
