@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -57,8 +58,16 @@ class Rpc:
     def bidi(self, method: str) -> Callable[..., Any]:
         return self.channel.stream_stream(f"/{method}", _to_bytes, StringValue.FromString)
 
-    def sample(self, name: str, **labels: str) -> float | None:
+    async def sample(self, name: str, **labels: str) -> float | None:
+        """Return a metric once no call is being served: a caller has its status a moment before the call is counted."""
+        async with asyncio.timeout(10):
+            while self._total("grpc_server_started_total") != self._total("grpc_server_handled_total"):
+                await asyncio.sleep(0.001)
         return self.registry.get_sample_value(name, labels)
+
+    def _total(self, name: str) -> float:
+        families = self.registry.collect()
+        return sum(one.value for family in families for one in family.samples if one.name == name)
 
 
 def _to_bytes(message: StringValue) -> bytes:
