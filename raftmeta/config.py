@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 
+from raftmeta.consensus.seeded import Bug
 from raftmeta.tls import TlsFiles
 
 ETCD_SPACE = 0
@@ -60,6 +61,7 @@ class NodeConfig:
         request_timeout: Seconds a write or linearizable read may take; 0: etcd's rule, 5 s + 2 election timeouts.
         max_pending: Writes waiting in this node before it answers "too many requests".
         lease_checkpoint: Seconds between records of the remaining time of long leases.
+        test_bug: A promise to break; see `raftmeta.consensus.seeded`.
     """
 
     data_dir: Path
@@ -83,6 +85,7 @@ class NodeConfig:
     request_timeout: float = 0.0
     max_pending: int = 5_000
     lease_checkpoint: float = 300.0
+    test_bug: Bug | None = None
 
     @property
     def timeout(self) -> float:

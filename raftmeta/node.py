@@ -107,6 +107,7 @@ class Node:
             election_min=config.election[0],
             election_max=config.election[1],
             snapshot_entries=config.snapshot_entries,
+            test_bug=config.test_bug,
         )
         # the hubs listen first: an event reaches the watchers' loop before the answer to its write
         self.hubs = {space: WatchHub(self.machine, space, loop) for space in SPACES}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from grpc import aio
 
 from raftmeta.config import NodeConfig
+from raftmeta.consensus import seeded
 from raftmeta.http import HttpPort
 from raftmeta.node import Node
 from raftmeta.services import SERVER_OPTIONS, add_services
@@ -67,13 +68,17 @@ async def serve(
     itself. Raises UsageError and what `Node.start` raises.
     """
     check_security(config, listen_client, tls, insecure=insecure)
+    try:
+        bug = seeded.asked_for(os.environ, insecure=insecure)
+    except ValueError as error:
+        raise UsageError(f"{seeded.VARIABLE}: {error}") from error
     sys.setswitchinterval(_SWITCH_INTERVAL)
     server = aio.server(options=SERVER_OPTIONS)
     port = _bind(server, listen_client, tls)
     client = f"{listen_client.rpartition(':')[0]}:{port}"
     join_credentials = grpc_channel_credentials(tls) if tls is not None and config.join else None
     config = dataclasses.replace(
-        config, advertise_client=config.advertise_client or client, join_credentials=join_credentials
+        config, advertise_client=config.advertise_client or client, join_credentials=join_credentials, test_bug=bug
     )
     node = await Node.start(config)
     http = HttpPort(node)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .seeded import Bug
+
 
 @dataclass(frozen=True, slots=True)
 class RaftConfig:
@@ -39,6 +41,7 @@ class RaftConfig:
         read_timeout: Seconds after which a linearizable read without an answer fails; 0 means `election_max`.
         call_bytes: Largest payload of a call between members, and of its answer.
         pending_reads: Linearizable reads waiting at a time, beyond which `read_index` answers BUSY.
+        test_bug: A promise to break, for tests of the checks that must notice.
     """
 
     heartbeat: float = 0.05
@@ -59,6 +62,7 @@ class RaftConfig:
     read_timeout: float = 0.0
     call_bytes: int = 2 * 1024 * 1024
     pending_reads: int = 50_000
+    test_bug: Bug | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings under which no leader could live, with ValueError."""

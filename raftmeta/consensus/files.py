@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from raftmeta.v1 import peer_pb2
-from raftmeta.wal import Wal
+from raftmeta.wal import Files, Wal
 
 from .cabinet import DiskCabinet
 from .codec import MEMBERSHIP, Members, by_id, entry_kind, entry_members, membership_entry, unpack_members
@@ -17,16 +17,23 @@ from .state import StartError
 
 
 def open_files(
-    data_dir: Path, cluster_id: int, member_id: int, bootstrap: Sequence[Member], machine: StateMachine
+    data_dir: Path,
+    cluster_id: int,
+    member_id: int,
+    bootstrap: Sequence[Member],
+    machine: StateMachine,
+    files: Files | None = None,
 ) -> tuple[Wal, DiskCabinet]:
     """Open log and cabinet below `data_dir`; a new directory is set up with the membership `bootstrap`.
+
+    The log is written through `files`, by default the operating system's.
 
     Raises ValueError when the directory is another member's, StartError when it is new and the state machine is not,
     and WalError.
     """
     cabinet = DiskCabinet(data_dir / "members")
     known = load_membership(cabinet, cluster_id, member_id)
-    log = Wal.open(data_dir / "wal", create=known is None)
+    log = Wal.open(data_dir / "wal", create=known is None, files=files)
     if known is None:
         if log.last_index or machine.applied() != (0, 0):
             log.close()

@@ -19,6 +19,7 @@ from .contract import Consensus, Member, Refusal, StateMachine, Status
 from .core import Core
 from .counters import Counters
 from .files import open_files
+from .seeded import Bug, UnsyncedFiles
 from .state import Surroundings
 
 logger = logging.getLogger(__name__)
@@ -355,7 +356,8 @@ def start_consensus(
     """
 
     def build(wire: _LinkWire, background: Callable[..., None]) -> tuple[Core, Callable[[], None]]:
-        log, cabinet = open_files(data_dir, cluster_id, member_id, bootstrap_members, state_machine)
+        files = UnsyncedFiles() if config.test_bug is Bug.EARLY_ACK else None
+        log, cabinet = open_files(data_dir, cluster_id, member_id, bootstrap_members, state_machine, files)
         try:
             core = Core(
                 Surroundings(

@@ -1,0 +1,60 @@
+"""Two bugs that tests switch on, to see that the checks of histories find them; off unless a test asks twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+
+from raftmeta.wal import DiskFiles
+from raftmeta.wal.files import DiskFile
+
+VARIABLE = "RAFTMETA_TEST_BUG"
+
+logger = logging.getLogger(__name__)
+
+
+class Bug(Enum):
+    """A promise that is broken on purpose."""
+
+    EARLY_ACK = "early-ack"
+    """What was written to the log counts as durable without a sync: a power loss takes acknowledged writes."""
+    STALE_READ = "stale-read"
+    """A leader answers reads without asking a majority whether it still leads."""
+
+
+def asked_for(environment: Mapping[str, str], *, insecure: bool) -> Bug | None:
+    """The bug that the environment asks for; without `insecure`, which nobody gives in earnest, it asks in vain.
+
+    Raises ValueError when there is no such bug.
+    """
+    name = environment.get(VARIABLE, "")
+    if not name:
+        return None
+    if not insecure:
+        logger.error("%s is ignored: it is for tests, and only with --insecure", VARIABLE)
+        return None
+    bug = Bug(name)
+    logger.error("%s=%s: this member breaks its promises on purpose and will lose data", VARIABLE, name)
+    return bug
+
+
+class UnsyncedFiles(DiskFiles):
+    """The operating system's file system, in which a log's segment is synced once, when it is made or repaired."""
+
+    def open(self, path: Path, *, create: bool = False) -> DiskFile:
+        """See `Files.open`."""
+        file = super().open(path, create=create)
+        return _SyncedOnce(file) if ".wal" in path.suffixes else file
+
+
+class _SyncedOnce(DiskFile):
+    def __init__(self, file: DiskFile) -> None:
+        super().__init__(file._descriptor)
+        self._synced = False
+
+    def sync(self) -> None:
+        if not self._synced:
+            self._synced = True
+            super().sync()
