@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from grpc import aio
 
 from raftmeta.etcd import rpc_pb2_grpc as rpc
@@ -11,6 +13,7 @@ from raftmeta.services.cluster import ClusterService
 from raftmeta.services.kv import KVService
 from raftmeta.services.lease import LeaseService
 from raftmeta.services.maintenance import MaintenanceService
+from raftmeta.services.unreadable import Strict
 from raftmeta.services.watch import WatchService
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -31,6 +34,7 @@ def add_services(server: aio.Server, node: Node) -> None:
     Metadata `raftmeta-space: 1` lets a caller read another keyspace; `hasleader: true` refuses service without a leader.
     """
     admission = Admission(node)
+    server = cast("aio.Server", Strict(server))
     rpc.add_KVServicer_to_server(KVService(admission), server)
     rpc.add_WatchServicer_to_server(WatchService(admission), server)
     rpc.add_LeaseServicer_to_server(LeaseService(admission), server)

@@ -31,6 +31,7 @@ from quartet_server.rpc.metrics import CallMetrics, MethodMetrics
 from quartet_server.rpc.status import DETAILS_KEY, clipped, from_metastore, to_status
 from quartet_server.rpc.zones import ZONE_KEY, certified_zones, require_certificate, zone_of
 from raftmeta.errors import MetastoreError
+from raftmeta.services.unreadable import STREAM, UNARY
 
 REQUEST_ID_KEY = "quartet-request-id"
 
@@ -129,7 +130,7 @@ class CallInterceptor(aio.ServerInterceptor):
         read = handler.request_deserializer
         if method.startswith(_OURS):
             serve = self._quartet(method, serve, timed=not (requests or responses))
-            read = _reader(read) if read is not None and not requests else read
+        read = _reader(read) if read is not None and not requests else read
         make = getattr(grpc, f"{shape}_rpc_method_handler")
         wrapped: _Handler = make(self._guarded(method, serve, metrics), read, handler.response_serializer)
         return wrapped
@@ -149,6 +150,8 @@ class CallInterceptor(aio.ServerInterceptor):
             began = self._clock()
             code = grpc.StatusCode.INTERNAL
             try:
+                if not ours and isinstance(request, FieldInvalid):
+                    await _end(context, code, UNARY.format(request.message))
                 response = await serve(request, context)
                 code = _code(context) or grpc.StatusCode.OK
                 return response
@@ -166,6 +169,8 @@ class CallInterceptor(aio.ServerInterceptor):
             except NotImplementedError:
                 code = grpc.StatusCode.UNIMPLEMENTED
                 await _end(context, code, f"{method} is not implemented")
+            except DecodeError as error:  # of a stream's request
+                await _end(context, code, STREAM.format(error))
             except Exception as error:  # noqa: BLE001 - whatever a service lets through must get a status
                 await self._unforeseen(method, self._new_id(), error, context)
             finally:
