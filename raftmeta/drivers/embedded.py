@@ -10,6 +10,7 @@ from raftmeta.config import MAX_LEASE_TTL
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine import checks
+from raftmeta.machine.ranges import encode_range
 from raftmeta.v1 import command_pb2
 from raftmeta.watch import watch_stream
 
@@ -38,6 +39,23 @@ class EmbeddedMetastore:
             answer = self._machine.range(self._space, request)
         self._node.complete(answer.header)
         return answer
+
+    async def range_bytes(self, request: pb.RangeRequest) -> bytes:
+        """See `Metastore.range`; the answer is already serialized, without a message per key."""
+        checks.check_range(request)
+        if not request.serializable:
+            await self._node.reads.confirmed()
+        if request.range_end:
+            found, revision = await self._loop.run_in_executor(None, self._machine.find, self._space, request)
+        else:
+            found, revision = self._machine.find(self._space, request)
+        return encode_range(found, self.header_bytes(revision))
+
+    def header_bytes(self, revision: int) -> bytes:
+        """Return a complete ResponseHeader, serialized."""
+        header = pb.ResponseHeader(revision=revision)
+        self._node.complete(header)
+        return header.SerializeToString()
 
     async def put(self, request: pb.PutRequest) -> pb.PutResponse:
         """See `Metastore.put`."""

@@ -18,7 +18,7 @@ from raftmeta.machine.applied import Applied, LeaseRecord, Outcome, Result, Spac
 from raftmeta.machine.dedup import Window
 from raftmeta.machine.hashing import hash_kv
 from raftmeta.machine.history import History, KeyRange, fill_previous, read_events
-from raftmeta.machine.ranges import read_range
+from raftmeta.machine.ranges import Found, find, read_range
 from raftmeta.store.environment import StoreError, StoreFull
 from raftmeta.store.layout import SPACES
 from raftmeta.store.store import Store, inspect_copy
@@ -199,6 +199,12 @@ class Machine:
         with self._store.read() as view:
             state = view.space(space)
             return read_range(view, space, request, state.current, state.compacted)
+
+    def find(self, space: int, request: pb.RangeRequest) -> tuple[Found, int]:
+        """Find what a checked Range answers, and the current revision. Raises MetastoreError as `range` does."""
+        with self._store.read() as view:
+            state = view.space(space)
+            return find(view, space, request, state.current, state.compacted), state.current
 
     def read_txn(self, space: int, request: pb.TxnRequest) -> pb.TxnResponse:
         """Answer a checked Txn for which `checks.is_read_only` holds. Raises MetastoreError as `range` does."""

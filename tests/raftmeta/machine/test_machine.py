@@ -15,6 +15,7 @@ from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import kv_pb2 as kv
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine import KeyRange, LeaseRecord, Machine, SpacePolicy, checks, dedup
+from raftmeta.machine.ranges import encode_range
 from raftmeta.store import Store
 from raftmeta.v1 import command_pb2
 
@@ -421,3 +422,16 @@ def test_policies_say_when_compaction_and_the_alarm_are_due(tmp_path: Path) -> N
     assert under_test.over_quota(1)
     assert not under_test.over_quota(0)
     under_test.close()
+
+
+@pytest.mark.parametrize("size", [0, 50, 90, 200, 16_300, 16_400, 3_000_000])
+@pytest.mark.parametrize("options", [{}, {"limit": 1}, {"keys_only": True}, {"count_only": True}, {"revision": 2}])
+def test_an_encoded_range_is_the_message(feed: Feed, size: int, options: dict[str, int]) -> None:
+    for key in (b"a", b"b"):
+        feed.put(key, b"v" * size)
+    request = pb.RangeRequest(key=b"a", range_end=b"c", **options)  # type: ignore[arg-type]
+    found, revision = feed.machine.find(0, request)
+    header = pb.ResponseHeader(cluster_id=1 << 63, member_id=9, revision=revision, raft_term=4)
+    wanted = feed.machine.range(0, request)
+    wanted.header.CopyFrom(header)
+    assert encode_range(found, header.SerializeToString()) == wanted.SerializeToString()
