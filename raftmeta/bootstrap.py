@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from raftmeta import identity
 from raftmeta.config import NodeConfig
@@ -36,7 +38,7 @@ async def prepare(config: NodeConfig) -> Founding:
         IdentityError: The directory is somebody else's, the configuration contradicts itself, or the cluster to join
             does not know this member.
     """
-    config.data_dir.mkdir(parents=True, exist_ok=True)
+    _make(config.data_dir)
     stored = identity.load(config.data_dir)
     if config.join:
         if stored is not None:
@@ -67,6 +69,21 @@ async def prepare(config: NodeConfig) -> Founding:
         Member(identity.member_id(config.cluster_token, address), name, address) for name, address in peers.items()
     ]
     return Founding(stored or wanted, members)
+
+
+def _make(data_dir: Path) -> None:
+    """Make the data directory, so that it outlasts a power failure. Raises OSError."""
+    made = [path for path in (data_dir, *data_dir.parents) if path == data_dir or not path.exists()]
+    data_dir.mkdir(parents=True, exist_ok=True)
+    for path in made:
+        try:
+            descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:  # what lies where this process may not look was not made by it
+            continue
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 async def _join(config: NodeConfig) -> Founding:

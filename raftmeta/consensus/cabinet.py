@@ -16,7 +16,8 @@ class DiskCabinet:
         """Create the directory if need be, durably."""
         self._root = root
         root.mkdir(parents=True, exist_ok=True)
-        _sync(root.parent)
+        for parent in (root.parent, root.parent.parent):  # even if they were there: who made them may have been killed
+            _sync(parent)
 
     def save(self, name: str, data: bytes) -> None:
         """Replace a record; durable on return (write, fsync, rename, fsync of the directory)."""

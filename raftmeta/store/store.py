@@ -49,6 +49,7 @@ class Store:
         self._map_size = map_size
         self._interval = interval
         directory.mkdir(parents=True, exist_ok=True)
+        _fsync(directory.parent)  # also of one that is there: who made it may have been killed before it was durable
         self._claim = _claim(directory)
         try:
             self._environment = self._opened(directory)

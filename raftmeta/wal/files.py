@@ -121,6 +121,7 @@ class DiskFiles:
         for new in reversed(missing):
             new.mkdir(mode=0o700, exist_ok=True)
             self.sync_directory(new.parent)
+        self.sync_directory(path.parent)  # whoever made the last one may have been killed before it was durable
 
     def names(self, directory: Path) -> list[str]:
         """See `Files.names`."""
