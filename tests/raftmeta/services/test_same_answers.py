@@ -48,7 +48,7 @@ async def _hash(endpoint: str) -> tuple[int, int]:
         return answer.hash, answer.header.revision
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_ten_thousand_requests_are_answered_alike_and_leave_the_same_hash(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path / "etcd", 1) as etcd, RaftmetaCluster(tmp_path / "ours", 3) as ours:
         theirs = RemoteMetastore(etcd.endpoints)
