@@ -10,7 +10,8 @@ from raftmeta.machine import checks, txns
 from raftmeta.machine.applied import Result
 from raftmeta.machine.writes import SpaceWriter
 from raftmeta.store.layout import revision_key
-from raftmeta.store.view import SpaceState, View, WriteView
+from raftmeta.store.view import SpaceState, View
+from raftmeta.store.writes import WriteView
 from raftmeta.v1 import command_pb2
 
 MIN_LEASE_TTL = 2

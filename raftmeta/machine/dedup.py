@@ -11,7 +11,8 @@ from google.protobuf.message import Message
 from raftmeta.errors import Fault
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine.applied import Result
-from raftmeta.store.view import View, WriteView
+from raftmeta.store.view import View
+from raftmeta.store.writes import WriteView
 
 WINDOW = 10_000
 MAX_CLIENTS = 1_024

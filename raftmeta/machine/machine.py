@@ -22,7 +22,8 @@ from raftmeta.machine.ranges import Found, find, read_range
 from raftmeta.store.environment import StoreError, StoreFull
 from raftmeta.store.layout import SPACES
 from raftmeta.store.store import Store, inspect_copy
-from raftmeta.store.view import View, WriteView
+from raftmeta.store.view import View
+from raftmeta.store.writes import WriteView
 from raftmeta.v1 import command_pb2
 
 SWEEP = 2_000
@@ -73,10 +74,7 @@ class Machine:
         """
         try:
             self._apply(entries)
-        except StoreFull as error:
-            with self._store.read() as view:  # what is remembered of a step that did not happen
-                self._window = Window(view)
-                self._unswept = _unswept(view)
+        except StoreFull as error:  # before anything was begun
             raise NoRoom(str(error)) from error
 
     def _apply(self, entries: Sequence[Entry]) -> None:
@@ -171,12 +169,10 @@ class Machine:
         """
         if not self._unswept:
             return False
-        before = set(self._unswept)
         try:
             with self._writing, self._store.write() as view:
                 self._sweep(view, SWEEP)
         except StoreFull:
-            self._unswept |= before
             return False
         return bool(self._unswept)
 

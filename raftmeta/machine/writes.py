@@ -7,7 +7,8 @@ from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine.applied import SpaceChange
 from raftmeta.machine.ranges import revisions, span_end
 from raftmeta.store.layout import Slot, new_id, revision_key, unpack_slot
-from raftmeta.store.view import SpaceState, WriteView
+from raftmeta.store.view import SpaceState
+from raftmeta.store.writes import WriteView
 
 _DELETE = kv.Event.DELETE
 

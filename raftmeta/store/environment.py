@@ -1,4 +1,4 @@
-"""One open LMDB environment: commits that wait for no disk, checkpoints that do, and an end when nobody uses it."""
+"""One open LMDB environment: steps that wait for no disk, checkpoints that do, and an end when nobody uses it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from pathlib import Path
 
 import lmdb
 
+from raftmeta.store.buffer import Buffer
 from raftmeta.store.checkpoint import CheckpointError, CheckpointFile, go_back
 from raftmeta.store.layout import FORMAT, SPACES
-from raftmeta.store.view import Tables, View, WriteView
+from raftmeta.store.view import Tables, View
+from raftmeta.store.writes import WriteView
 
 DATA = "data.mdb"
 CHECKPOINT = "checkpoint"
 _READERS = 1_024
 _ROOM = 1 << 20
+LOW_WATER, HIGH_WATER = 2 << 20, 16 << 20  # bytes buffered: flushed early, a step waits for it
 
 
 class StoreError(Exception):
@@ -31,9 +34,10 @@ class StoreFull(Exception):  # noqa: N818 - it says what is wrong
 class Environment:
     """An open LMDB environment that closes once it is retired and its last transaction has ended.
 
-    A commit is visible at once and durable with the next `checkpoint`. Whatever happened in between, opening finds the
-    state of the last checkpoint: its meta pages are put back, and none of the pages they reach was written since,
-    because a read transaction on that state is kept open until the next checkpoint is on disk.
+    A step is visible at once, in a buffer; a `flush` moves what is buffered into LMDB, and the next `checkpoint` makes
+    it durable. Whatever happened in between, opening finds the state of the last checkpoint: its meta pages are put
+    back, and none of the pages they reach was written since, because a read transaction on that state is kept open
+    until the next checkpoint is on disk.
 
     Attributes:
         env: The environment.
@@ -76,8 +80,13 @@ class Environment:
                 raise StoreError(advice(path, str(error))) from error
             raise
         self._unsaved = False
+        # number of the last step, and the buffers that hold what LMDB has not, newest first
+        self._front: tuple[int, tuple[Buffer, ...]] = (0, (Buffer(1, len(self.tables.all)),))
+        self._flushed = 0  # generation of the last buffer of which LMDB may have anything
+        self._held_up = False  # the last flush found no room
         self._lock = threading.Lock()
         self._writing = threading.Lock()
+        self._flushing = threading.Lock()
         self._checkpointing = threading.Lock()
         self._failure: BaseException | None = None
         self._users = 0
@@ -85,7 +94,7 @@ class Environment:
 
     def _check_format(self, path: Path) -> None:
         with self.env.begin() as txn:
-            found = txn.get(b"format", db=self.tables.bookkeeping)
+            found = txn.get(b"format", db=self.tables.bookkeeping.handle)
         if found != FORMAT:
             raise StoreError(advice(path, f"its format is {found!r}, this version reads {FORMAT!r}"))
 
@@ -113,26 +122,81 @@ class Environment:
         if last:
             self._close()
 
+    def read(self) -> View:
+        """Begin a read transaction of the last step, which the caller ends by `txn.abort()`."""
+        while True:
+            step, buffers = self._front
+            txn = self.env.begin()
+            if self._flushed < buffers[0].generation:
+                return View(txn, self.tables, step, buffers)
+            txn.abort()  # LMDB may have later steps than the one that was looked at: look again
+
     @contextmanager
     def write(self) -> Iterator[WriteView]:
-        """Open the write transaction: visible when the block ends, dropped when it raises.
+        """Begin a step: visible when the block ends, gone without a trace when it raises.
 
-        Raises StoreError when an earlier checkpoint failed: what was committed since may never reach the disk. Raises
-        StoreFull when the disk or the map is: nothing of the block is left, and it may be tried again.
+        Raises StoreError when an earlier checkpoint failed: what was written since may never reach the disk. Raises
+        StoreFull when the disk or the map is: the block was not begun, and may be tried again.
         """
+        if self._held_up or self._front[1][0].size > HIGH_WATER:
+            self.flush()
         with self._writing:
-            if self._failure is not None:
-                raise StoreError(f"{self._data} could not be made durable: {self._failure}") from self._failure
+            self._check()
+            step, buffers = self._front
+            txn = self.env.begin()
             try:
-                with self.env.begin(write=True) as txn:
-                    yield WriteView(txn, self.tables)
-            except lmdb.MapFullError as error:
-                raise StoreFull(f"{self._data}: the map is full; restart with a larger quota") from error
-            except lmdb.DiskError as error:
-                if not self._no_room():  # LMDB calls a write that found room for a part of it an I/O error
-                    raise
-                raise StoreFull(f"{self._data}: no space left on device") from error
-            self._unsaved = True
+                yield WriteView(txn, self.tables, step + 1, buffers)
+            except BaseException:
+                buffers[0].forget(step + 1)
+                raise
+            finally:
+                txn.abort()
+            self._front = step + 1, buffers
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a flush should not wait for its time."""
+        return self._front[1][0].size > LOW_WATER
+
+    def flush(self) -> None:
+        """Move what is buffered into LMDB; steps go on meanwhile. Raises StoreError and StoreFull as `write` does."""
+        with self._flushing:
+            self._check()
+            if len(self._front[1]) > 1:
+                self._move()  # what found no room before
+            with self._writing:
+                step, buffers = self._front
+                if not buffers[0].size:
+                    return
+                self._front = step, (Buffer(buffers[0].generation + 1, len(self.tables.all)), *buffers)
+            self._move()
+
+    def _move(self) -> None:
+        """Write the older one of two buffers into LMDB and let go of it."""
+        buffer = self._front[1][1]
+        self._flushed = buffer.generation  # before LMDB has it: see `read`
+        self._held_up = True
+        try:
+            with self.env.begin(write=True) as txn:
+                buffer.write(txn, self.tables.all)
+        except lmdb.MapFullError as error:
+            raise StoreFull(f"{self._data}: the map is full; restart with a larger quota") from error
+        except lmdb.DiskError as error:
+            if not self._no_room():  # LMDB calls a write that found room for a part of it an I/O error
+                self._failure = error
+                raise
+            raise StoreFull(f"{self._data}: no space left on device") from error
+        except lmdb.Error as error:
+            self._failure = error
+            raise
+        self._held_up = False
+        self._unsaved = True
+        with self._writing:
+            self._front = self._front[0], self._front[1][:1]
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise StoreError(f"{self._data} could not be made durable: {self._failure}") from self._failure
 
     def _no_room(self) -> bool:
         """Tell whether the file system is as good as full."""
@@ -140,12 +204,15 @@ class Environment:
         return found.f_bavail * found.f_frsize < _ROOM
 
     def checkpoint(self) -> None:
-        """Make everything committed so far durable, and the state to which an opening returns.
+        """Make every step so far durable, and the state to which an opening returns.
 
-        Raises lmdb.Error or OSError when the disk fails; nothing more is committed then.
+        Raises StoreFull, or lmdb.Error or OSError when the disk fails; nothing more is written then.
         """
         with self._checkpointing:
-            with self._writing:  # between two commits the meta pages are whole, and no page they reach is being written
+            self.flush()
+            with (
+                self._flushing
+            ):  # between two commits the meta pages are whole, and no page they reach is being written
                 if not self._unsaved:
                     return
                 self._unsaved = False
@@ -193,8 +260,8 @@ def _prepare(path: Path, map_size: int) -> None:
         check_length(path, env)
         tables = Tables.open(env, SPACES)
         with env.begin(write=True) as txn:
-            if txn.get(b"format", db=tables.bookkeeping) is None:
-                txn.put(b"format", FORMAT, db=tables.bookkeeping)
+            if txn.get(b"format", db=tables.bookkeeping.handle) is None:
+                txn.put(b"format", FORMAT, db=tables.bookkeeping.handle)
         env.sync(True)
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import lmdb
 
-from raftmeta.store.environment import CHECKPOINT, DATA, Environment, StoreError, advice, check_length
+from raftmeta.store.environment import CHECKPOINT, DATA, Environment, StoreError, StoreFull, advice, check_length
 from raftmeta.store.layout import FORMAT, SPACES
-from raftmeta.store.view import Tables, View, WriteView
+from raftmeta.store.view import Tables, View
+from raftmeta.store.writes import WriteView
 
 _POINTER = "CURRENT"
 DEFAULT_MAP_SIZE = 16 << 30
-CHECKPOINT_INTERVAL = 0.1
+CHECKPOINT_INTERVAL = 0.25
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Store:
             raise
         self._closing = threading.Event()
         self._written = threading.Event()
+        self._hurry = threading.Event()
         self._saver = threading.Thread(target=self._save, name="store", daemon=True)
         self._saver.start()
 
@@ -79,26 +81,23 @@ class Store:
                 shutil.rmtree(stale)
         return Environment(directory / name, self._map_size)
 
-    @contextmanager
-    def read(self) -> Iterator[View]:
-        """Open a read transaction."""
-        environment = self._entered()
-        try:
-            with environment.env.begin(buffers=False) as txn:
-                yield View(txn, environment.tables)
-        finally:
-            environment.leave()
+    def read(self) -> Reading:
+        """Open a read transaction: `with store.read() as view`. Raises StoreError when the store is closed."""
+        return Reading(self._entered())
 
     @contextmanager
     def write(self) -> Iterator[WriteView]:
         """Open the write transaction: visible when the block ends, dropped when it raises; durable soon after.
 
-        Raises StoreError when what was written before could not be made durable.
+        Raises StoreFull when there is no room, before the block is begun. Raises StoreError when what was written before
+        could not be made durable.
         """
         environment = self._entered()
         try:
             with environment.write() as view:
                 yield view
+            if environment.crowded:
+                self._hurry.set()
         finally:
             environment.leave()
         if not self._written.is_set():
@@ -108,8 +107,19 @@ class Store:
         """Return (index, term) of the last entry whose effects outlast the process and the power."""
         return self._environment.durable
 
+    def flush(self) -> None:
+        """Move what was written so far from memory into LMDB's file, without waiting for the disk. Raises as `write`."""
+        environment = self._entered()
+        try:
+            environment.flush()
+        finally:
+            environment.leave()
+
     def checkpoint(self) -> None:
-        """Make everything written so far durable. Raises lmdb.Error or OSError; nothing more can be written then."""
+        """Make everything written so far durable.
+
+        Raises StoreFull, or lmdb.Error or OSError; nothing more can be written after these.
+        """
         environment = self._entered()
         try:
             environment.checkpoint()
@@ -117,15 +127,23 @@ class Store:
             environment.leave()
 
     def _save(self) -> None:
+        """Make a checkpoint in time after the first write that none covers; flush early when a lot is buffered."""
         while True:
             self._written.wait()
-            self._closing.wait(self._interval)
+            hurried = self._hurry.wait(self._interval)
             if self._closing.is_set():
                 return
-            self._written.clear()
+            self._hurry.clear()
+            if not hurried:
+                self._written.clear()
             try:
-                self.checkpoint()
-            except (lmdb.Error, OSError) as error:  # the next write raises it to whom it may concern
+                if hurried:
+                    self.flush()
+                else:
+                    self.checkpoint()
+            except StoreFull:  # the next write tries again and tells whom it concerns
+                self._written.set()
+            except (StoreError, lmdb.Error, OSError) as error:  # the next write raises it to whom it may concern
                 _log.error("the state in %s could not be made durable: %s", self.directory, error)
 
     def copy(self, directory: Path) -> None:
@@ -135,6 +153,7 @@ class Store:
         """
         environment = self._entered()
         try:
+            environment.flush()
             environment.env.copy(str(directory), compact=True)
             environment.checkpoint()
         finally:
@@ -184,10 +203,16 @@ class Store:
             return
         self._closing.set()
         self._written.set()
+        self._hurry.set()
         self._saver.join()
         try:
             self.checkpoint()
-        except (lmdb.Error, OSError) as error:  # the next opening finds the last state that was made durable
+        except (
+            StoreError,
+            StoreFull,
+            lmdb.Error,
+            OSError,
+        ) as error:  # the next opening finds the last state that was made durable
             _log.error("the state in %s could not be made durable: %s", self.directory, error)
         self._environment.retire()
         os.close(self._claim)
@@ -217,6 +242,26 @@ class Store:
         _fsync(self.directory)
         temporary.replace(self.directory / _POINTER)
         _fsync(self.directory)
+
+
+class Reading:
+    """A read transaction, as a context."""
+
+    __slots__ = ("_environment", "_view")
+
+    def __init__(self, environment: Environment) -> None:
+        """Read in an environment that was entered."""
+        self._environment = environment
+
+    def __enter__(self) -> View:
+        """Begin."""
+        self._view = self._environment.read()
+        return self._view
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self._view.txn.abort()
+        self._environment.leave()
 
 
 def inspect_copy(directory: Path) -> tuple[int, int]:

@@ -1,56 +1,53 @@
-"""What one transaction sees: typed access to the tables, keys in order, and the writes of `apply`."""
+"""What one transaction sees: typed access to the tables, and keys in order."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import lmdb
 
-from raftmeta.etcd import kv_pb2 as kv
 from raftmeta.store import layout
-from raftmeta.store.layout import ID, NO_REVISION, ORIGIN, PREFIX, REVISION, SLOT, SUPERSEDED, Slot
+from raftmeta.store.buffer import Buffer, Table
+from raftmeta.store.layout import ID, NO_REVISION, ORIGIN, PREFIX, SLOT, Slot
 
-_PAIR = struct.Struct(">QQ")
-_SPACE = struct.Struct(">qq17s")
+PAIR = struct.Struct(">QQ")
+COUNTERS = struct.Struct(">qq17s")
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceTables:
     """Handles of one keyspace's tables."""
 
-    records: Any
-    keys: Any
-    history: Any
-    leases: Any
-    attached: Any
+    records: Table
+    keys: Table
+    history: Table
+    leases: Table
+    attached: Table
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
     """Handles of all tables."""
 
-    bookkeeping: Any
-    batches: Any
+    bookkeeping: Table
+    batches: Table
     spaces: tuple[SpaceTables, ...]
+    all: tuple[Table, ...]
 
     @staticmethod
     def open(env: lmdb.Environment, spaces: Sequence[int], *, create: bool = True) -> Tables:
         """Open the tables, creating those that are missing."""
-
-        def table(name: str) -> Any:
-            return env.open_db(name.encode(), create=create)
-
-        return Tables(
-            table("bookkeeping"),
-            table("batches"),
-            tuple(
-                SpaceTables(*(table(f"{kind}{n}") for kind in ("records", "keys", "history", "leases", "attached")))
-                for n in spaces
-            ),
+        names = ["bookkeeping", "batches"]
+        names += [f"{kind}{n}" for n in spaces for kind in SpaceTables.__slots__]
+        tables = tuple(
+            Table(number, env.open_db(name.encode(), create=create), grows=name.startswith(("batches", "records")))
+            for number, name in enumerate(names)
         )
+        width = len(SpaceTables.__slots__)
+        each = (tables[at : at + width] for at in range(2, len(tables), width))
+        return Tables(tables[0], tables[1], tuple(SpaceTables(*those) for those in each), tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,48 +68,92 @@ class SpaceState:
 class View:
     """A transaction's reads. Not for use after the transaction ended, nor by two threads at once."""
 
-    def __init__(self, txn: lmdb.Transaction[bytes], tables: Tables) -> None:
-        """Wrap an open transaction."""
+    def __init__(
+        self, txn: lmdb.Transaction[bytes], tables: Tables, step: int = 0, buffers: tuple[Buffer, ...] = ()
+    ) -> None:
+        """Wrap an open transaction, and the steps up to `step` that were buffered when it began, newest buffer first."""
         self.txn = txn
         self.tables = tables
+        self._step = step
+        self._buffers = buffers
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """Return the value of a row, or None."""
+        for buffer in self._buffers:
+            version = buffer.rows[table.number].versions.get(key)
+            while version is not None:
+                if version[0] <= self._step:
+                    return version[1]
+                version = version[2]
+        value: bytes | None = self.txn.get(key, None, table.handle)
+        return value
+
+    def rows(self, table: Table, start: bytes, end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of the rows from `start` on, in order; it may, but need not, end at `end`."""
+        cursor = self.txn.cursor(table.handle)
+        stored = cursor.iternext() if cursor.set_range(start) else iter(())
+        buffered = self._buffered(table, start, end)
+        return _merged(stored, buffered) if buffered else stored
+
+    def _buffered(self, table: Table, start: bytes, end: bytes | None) -> list[tuple[bytes, bytes | None]]:
+        """Return the buffered rows in [start, end), in order; the value of a deleted one is None."""
+        found: dict[bytes, bytes | None] = {}
+        for buffer in reversed(self._buffers):
+            found.update(buffer.rows[table.number].between(start, end, self._step))
+        return [(key, found[key]) for key in sorted(found)]
+
+    def _last(self, table: Table, first: bytes, above: bytes) -> tuple[bytes, bytes] | None:
+        """Return the last row in [first, above), or None."""
+        buffered = dict(self._buffered(table, first, above))
+        best = max((key for key, value in buffered.items() if value is not None), default=b"")
+        cursor = self.txn.cursor(table.handle)
+        found = cursor.prev() if cursor.set_range(above) else cursor.last()
+        while found and (key := cursor.key()) >= first and key > best:
+            if key not in buffered:  # there it would be deleted
+                return key, cursor.value()
+            found = cursor.prev()
+        value = buffered.get(best)
+        return None if value is None else (best, value)
 
     def meta(self, name: bytes) -> bytes | None:
         """Return a row of the bookkeeping table."""
-        value: bytes | None = self.txn.get(name, db=self.tables.bookkeeping)
-        return value
+        return self.get(self.tables.bookkeeping, name)
 
     def meta_rows(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the bookkeeping rows whose name starts with `prefix`, by what follows it."""
-        return _prefixed(self.txn, self.tables.bookkeeping, prefix)
+        return self._prefixed(self.tables.bookkeeping, prefix)
 
     def applied(self) -> tuple[int, int]:
         """Return (index, term) of the last applied entry."""
         value = self.meta(b"applied")
         if value is None:
             return 0, 0
-        index, term = _PAIR.unpack(value)
+        index, term = PAIR.unpack(value)
         return index, term
 
     def space(self, space: int) -> SpaceState:
         """Return a keyspace's counters."""
         value = self.meta(b"space%d" % space)
-        return SpaceState() if value is None else SpaceState(*_SPACE.unpack(value))
+        return SpaceState() if value is None else SpaceState(*COUNTERS.unpack(value))
 
     def slot(self, space: int, key: bytes) -> Slot | None:
         """Return the newest record of a key, or None when the index does not know it."""
-        data = self.txn.get(layout.table_key(key), db=self.tables.spaces[space].keys)
+        data = self.get(self.tables.spaces[space].keys, layout.table_key(key))
         return None if data is None else layout.unpack_slot(data)
+
+    def _index(self, space: int, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows of the key index that may belong to [start, end), and some that come after it."""
+        # behind the stand-ins of all long keys that share the head of a long end
+        last = end if end is None or len(end) < PREFIX else end[:PREFIX] + b"\xff" * 33
+        return self.rows(self.tables.spaces[space].keys, start[:PREFIX], last)
 
     def slots(self, space: int, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, packed slot) for every indexed key in [start, end) in key order; `end` None is infinity.
 
         Keys longer than PREFIX that share their first PREFIX bytes are collected and sorted: memory for these keys.
         """
-        cursor = self.txn.cursor(self.tables.spaces[space].keys)
-        if not cursor.set_range(start[:PREFIX]):
-            return
         head, bucket = b"", list[tuple[bytes, bytes]]()
-        for key, data in cursor.iternext():
+        for key, data in self._index(space, start, end):
             if bucket and not (len(key) > PREFIX and key.startswith(head)):
                 yield from _within(bucket, start, end)
                 bucket = []
@@ -135,14 +176,9 @@ class View:
         if data[1:9] <= bound:
             return data[1:18] if data[0] else None
         key_id = data[SLOT - ID : SLOT]
-        cursor = self.txn.cursor(self.tables.spaces[space].history)
-        # the first row above every revision of `bound`; the answer is the row before it
         above = key_id + (int.from_bytes(bound, "big") + 1).to_bytes(8, "big")
-        found = cursor.prev() if cursor.set_range(above) else cursor.last()
-        if not found:
-            return None
-        row = cursor.key()
-        return row[ID:] if row[:ID] == key_id and cursor.value() == b"1" else None
+        row = self._last(self.tables.spaces[space].history, key_id, above)
+        return row[0][ID:] if row is not None and row[1] == b"1" else None
 
     def alive(self, space: int, start: bytes, end: bytes | None, main: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, revision of its put) for every key in [start, end) alive at `main`, in key order."""
@@ -158,12 +194,9 @@ class View:
 
     def count(self, space: int, start: bytes, end: bytes | None, main: int) -> int:
         """Return how many keys in [start, end) are alive at `main`; about a third of the cost of listing them."""
-        cursor = self.txn.cursor(self.tables.spaces[space].keys)
-        if not cursor.set_range(start[:PREFIX]):
-            return 0
         bound = main.to_bytes(8, "big")
         total = 0
-        for key, data in cursor.iternext():
+        for key, data in self._index(space, start, end):
             if len(key) > PREFIX:
                 if end is not None and key[:PREFIX] >= end:
                     break
@@ -182,7 +215,7 @@ class View:
 
     def key_at(self, space: int, key: bytes, main: int) -> bytes | None:
         """Return the revision of the put that `key` had at `main`, or None."""
-        data = self.txn.get(layout.table_key(key), db=self.tables.spaces[space].keys)
+        data = self.get(self.tables.spaces[space].keys, layout.table_key(key))
         return None if data is None else self.alive_at(space, data, main.to_bytes(8, "big"))
 
     def record(self, space: int, revision: bytes) -> bytes:
@@ -191,15 +224,14 @@ class View:
         Raises:
             KeyError: There is no such record: the index and the records disagree.
         """
-        data = self.txn.get(revision, db=self.tables.spaces[space].records)
+        data = self.get(self.tables.spaces[space].records, revision)
         if data is None:
             raise KeyError(f"space {space} has no record {revision!r}")
         return data[ORIGIN:]
 
     def records(self, space: int, first: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield (revision with tombstone mark, origin + KeyValue bytes) from `first` on, in revision order."""
-        cursor = self.txn.cursor(self.tables.spaces[space].records)
-        return cursor.iternext() if cursor.set_range(first) else iter(())
+        return self.rows(self.tables.spaces[space].records, first)
 
     def damaged(self, space: int) -> Iterator[bytes]:
         """Read every record and yield the revisions of those that are not what was written."""
@@ -209,40 +241,45 @@ class View:
 
     def lease(self, space: int, lease: int) -> tuple[int, int] | None:
         """Return a lease's (ttl, seconds remaining), or None."""
-        data = self.txn.get(layout.lease_key(lease), db=self.tables.spaces[space].leases)
+        data = self.get(self.tables.spaces[space].leases, layout.lease_key(lease))
         return None if data is None else layout.unpack_lease(data)
 
     def leases(self, space: int) -> Iterator[tuple[int, tuple[int, int]]]:
         """Yield (id, (ttl, seconds remaining)) of every lease."""
-        for key, data in self.txn.cursor(self.tables.spaces[space].leases).iternext():
+        for key, data in self.rows(self.tables.spaces[space].leases, b""):
             yield layout.lease_of(key), layout.unpack_lease(data)
 
     def attached(self, space: int, lease: int) -> list[bytes]:
         """Return the keys attached to a lease, sorted."""
-        rows = _prefixed(self.txn, self.tables.spaces[space].attached, layout.lease_key(lease))
+        rows = self._prefixed(self.tables.spaces[space].attached, layout.lease_key(lease))
         return sorted(key for _, key in rows)
 
     def batches(self) -> Iterator[tuple[int, bytes]]:
         """Yield (index, row) of the deduplication window, oldest first."""
-        for key, data in self.txn.cursor(self.tables.batches).iternext():
+        for key, data in self.rows(self.tables.batches, b""):
             yield int.from_bytes(key, "big"), data
 
     def batch(self, index: int) -> bytes | None:
         """Return a row of the deduplication window."""
-        data: bytes | None = self.txn.get(index.to_bytes(8, "big"), db=self.tables.batches)
-        return data
+        return self.get(self.tables.batches, index.to_bytes(8, "big"))
 
     def bytes_in_use(self, space: int | None = None) -> int:
-        """Return the bytes of the pages in use, by one keyspace or by everything."""
-        spaces = self.tables.spaces if space is None else (self.tables.spaces[space],)
-        handles = [getattr(tables, name) for tables in spaces for name in SpaceTables.__slots__]
-        if space is None:
-            handles += [self.tables.bookkeeping, self.tables.batches]
-        total = 0
-        for handle in handles:
-            stat = self.txn.stat(handle)
+        """Return the bytes of the pages in use, by one keyspace or by everything, and those that are buffered."""
+        tables = self.tables.all
+        if space is not None:
+            own = self.tables.spaces[space]
+            tables = own.records, own.keys, own.history, own.leases, own.attached
+        total = sum(buffer.size for buffer in self._buffers)
+        for table in tables:
+            stat = self.txn.stat(table.handle)
             total += stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
         return total
+
+    def _prefixed(self, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, data in self.rows(table, prefix):
+            if not key.startswith(prefix):
+                return
+            yield key[len(prefix) :], data
 
 
 def _within(bucket: list[tuple[bytes, bytes]], start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
@@ -251,115 +288,19 @@ def _within(bucket: list[tuple[bytes, bytes]], start: bytes, end: bytes | None) 
             yield key, data
 
 
-def _prefixed(txn: lmdb.Transaction[bytes], table: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    cursor = txn.cursor(table)
-    if not cursor.set_range(prefix):
-        return
-    for key, data in cursor.iternext():
-        if not key.startswith(prefix):
-            return
-        yield key[len(prefix) :], data
-
-
-class WriteView(View):
-    """The write transaction: what `apply` does to the tables."""
-
-    def set_meta(self, name: bytes, value: bytes | None) -> None:
-        """Set a bookkeeping row; None removes it."""
-        if value is None:
-            self.txn.delete(name, db=self.tables.bookkeeping)
-        else:
-            self.txn.put(name, value, db=self.tables.bookkeeping)
-
-    def set_applied(self, index: int, term: int) -> None:
-        """Record the last applied entry."""
-        self.set_meta(b"applied", _PAIR.pack(index, term))
-
-    def set_space(self, space: int, state: SpaceState) -> None:
-        """Record a keyspace's counters."""
-        self.set_meta(b"space%d" % space, _SPACE.pack(state.current, state.compacted, state.swept))
-
-    def put(self, space: int, key: bytes, old: Slot | None, new: Slot, value: bytes) -> None:
-        """Write a put: its record (KeyValue bytes), the key's slot, and the history row of what it supersedes."""
-        txn, tables = self.txn, self.tables.spaces[space]
-        supersedes = NO_REVISION if old is None else old.revision
-        record = layout.pack_record(new.revision, new.id, supersedes, value)
-        txn.put(new.revision, record, append=True, db=tables.records)
-        self._set_slot(tables, key, old, new)
-
-    def delete(self, space: int, key: bytes, old: Slot, new: Slot, value: bytes) -> None:
-        """Write a tombstone the same way."""
-        tables = self.tables.spaces[space]
-        revision = new.revision + b"t"
-        record = layout.pack_record(revision, new.id, old.revision, value)
-        self.txn.put(revision, record, append=True, db=tables.records)
-        self._set_slot(tables, key, old, new)
-
-    def _set_slot(self, tables: SpaceTables, key: bytes, old: Slot | None, new: Slot) -> None:
-        txn = self.txn
-        txn.put(layout.table_key(key), layout.pack_slot(new, key), db=tables.keys)
-        if old is None:
-            if new.lease:
-                txn.put(layout.lease_key(new.lease) + new.id, key, db=tables.attached)
-            return
-        txn.put(old.id + old.revision, b"1" if old.alive else b"0", db=tables.history)
-        if old.lease != new.lease:
-            if old.lease:
-                txn.delete(layout.lease_key(old.lease) + old.id, db=tables.attached)
-            if new.lease:
-                txn.put(layout.lease_key(new.lease) + new.id, key, db=tables.attached)
-
-    def set_lease(self, space: int, lease: int, ttl: int, remaining: int) -> None:
-        """Write a lease."""
-        self.txn.put(layout.lease_key(lease), layout.pack_lease(ttl, remaining), db=self.tables.spaces[space].leases)
-
-    def drop_lease(self, space: int, lease: int) -> None:
-        """Remove a lease, whose keys must be gone."""
-        self.txn.delete(layout.lease_key(lease), db=self.tables.spaces[space].leases)
-
-    def set_batch(self, index: int, row: bytes | None) -> None:
-        """Set or remove a row of the deduplication window."""
-        key = index.to_bytes(8, "big")
-        if row is None:
-            self.txn.delete(key, db=self.tables.batches)
-        else:
-            self.txn.put(key, row, db=self.tables.batches)
-
-    def sweep(self, space: int, state: SpaceState, limit: int) -> tuple[SpaceState, bool]:
-        """Remove up to `limit` revisions' worth of records that compaction has made unreachable.
-
-        What is reachable does not depend on how far sweeping has come. Records of the compacted revision itself stay
-        until a later compaction, tombstones included: watchers may start at it.
-
-        Returns:
-            The new counters, and whether more remains.
-        """
-        tables, txn = self.tables.spaces[space], self.txn
-        last = state.compacted
-        doomed: list[tuple[bytes, bytes]] = []
-        following: bytes | None = None
-        for revision, data in self.records(space, state.swept):
-            if layout.main_of(revision) > last:
-                break
-            if len(doomed) >= limit:
-                following = revision[:REVISION]
-                break
-            doomed.append((revision, data))
-        for revision, data in doomed:
-            key_id, superseded = data[:ID], data[SUPERSEDED]
-            if superseded != NO_REVISION and layout.main_of(superseded) < last:
-                txn.delete(superseded, db=tables.records)
-                txn.delete(key_id + superseded, db=tables.history)
-            if len(revision) > REVISION and layout.main_of(revision) < last:
-                txn.delete(revision, db=tables.records)
-                txn.delete(key_id + revision[:REVISION], db=tables.history)
-                self._forget(tables, data[ORIGIN:], revision[:REVISION])
-        swept = layout.revision_key(max(last, 0), 0) if following is None else following
-        return SpaceState(state.current, state.compacted, swept), following is not None
-
-    def _forget(self, tables: SpaceTables, value: bytes, revision: bytes) -> None:
-        """Drop a key whose newest record is the tombstone at `revision`."""
-        row = layout.table_key(kv.KeyValue.FromString(value).key)
-        data = self.txn.get(row, db=tables.keys)
-        if data is not None and data[1:18] == revision:
-            self.txn.delete(row, db=tables.keys)
+def _merged(
+    stored: Iterator[tuple[bytes, bytes]], buffered: list[tuple[bytes, bytes | None]]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the rows of both, in order; of two with the same key the buffered one."""
+    at, count = 0, len(buffered)
+    for row in stored:
+        name = row[0]
+        while at < count and (waiting := buffered[at])[0] < name:
+            if waiting[1] is not None:
+                yield waiting[0], waiting[1]
+            at += 1
+        if at == count or buffered[at][0] != name:
+            yield row
+    for key, value in buffered[at:]:
+        if value is not None:
+            yield key, value

@@ -54,6 +54,8 @@ def step(feed: Feed, dice: random.Random) -> list[Entry]:
             request = pb.CompactionRequest(revision=max(feed.machine.revisions(0)[0] - 5, 1))
         entries.append(feed.entry_at(index, request))
     feed.machine.apply(entries)
+    if dice.random() < 0.4:
+        feed.machine._store.flush()
     return entries
 
 
