@@ -80,7 +80,10 @@ async def serve(
     config = dataclasses.replace(
         config, advertise_client=config.advertise_client or client, join_credentials=join_credentials, test_bug=bug
     )
-    node = await Node.start(config)
+    try:
+        node = await Node.start(config)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     http = HttpPort(node)
     try:
         add_services(server, node)

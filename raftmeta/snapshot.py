@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
+import re
 import shutil
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from raftmeta.consensus.contract import Member
 
@@ -28,6 +30,7 @@ _DESCRIPTION, _STATE = "raftmeta.json", "state"
 _VERSION = 1
 _BLOCK = 512
 _DIGEST = 32
+_NAME = re.compile(rf"{re.escape(_DESCRIPTION)}|{_STATE}/[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class SnapshotError(Exception):
@@ -83,15 +86,44 @@ def unpack(archive: Path, directory: Path, *, skip_digest: bool = False) -> tupl
     if not skip_digest:
         _check_digest(archive)
     try:
-        with tarfile.open(archive, "r:") as tar:
-            tar.extractall(directory, filter="data")
-        document = json.loads((directory / _DESCRIPTION).read_text())
-        if document.pop("version") != _VERSION:
-            raise SnapshotError(f"{archive} was written by another version of raftmeta")
-        members = tuple(Member(**member) for member in document.pop("members"))
-        return Description(members=members, **document), directory / _STATE
-    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
+        with archive.open("rb") as file:
+            _extract(file, directory)
+        return _read_description(json.loads((directory / _DESCRIPTION).read_text())), directory / _STATE
+    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SnapshotError(f"{archive} is not a raftmeta snapshot: {error}") from error
+
+
+def _extract(file: BinaryIO, directory: Path) -> None:
+    """Write out the files of an archive such as `_archive` makes: nothing but plain files, each at a place we know."""
+    while (header := file.read(_BLOCK)) != bytes(_BLOCK):
+        info = tarfile.TarInfo.frombuf(header, "ascii", "strict")
+        if info.type != tarfile.REGTYPE or info.size < 0 or _NAME.fullmatch(info.name) is None:
+            raise ValueError(f"it holds {info.name!r}, which no snapshot does")
+        path = directory / info.name
+        path.parent.mkdir(exist_ok=True)
+        with path.open("xb") as out:
+            left = info.size
+            while left:
+                piece = file.read(min(left, _CHUNK))
+                if not piece:
+                    raise ValueError(f"{info.name} is cut")
+                out.write(piece)
+                left -= len(piece)
+        file.seek(_padded(info.size) - info.size, os.SEEK_CUR)
+
+
+def _read_description(document: object) -> Description:
+    """Return what a JSON document describes. Raises ValueError, KeyError or TypeError when it is no description."""
+    if not isinstance(document, dict):
+        raise TypeError("its description is no object")
+    if document.pop("version") != _VERSION:
+        raise ValueError("it was written by another version of raftmeta")
+    members = tuple(Member(**member) for member in document.pop("members"))
+    found = Description(members=members, **document)
+    for number in (found.cluster_id, found.index, found.term):
+        if not isinstance(number, int) or not 0 <= number < 1 << 64:
+            raise ValueError(f"it speaks of number {number!r}")
+    return found
 
 
 def _check_digest(archive: Path) -> None:

@@ -1,5 +1,7 @@
 """Raft: pysyncobj's core with its log, its messages and its rules for safety replaced."""
 
+from .cabinet import DiskCabinet
+from .codec import FormatError
 from .config import RaftConfig
 from .contract import Consensus, Entry, Member, Refusal, Role, StateMachine, Status
 from .counters import Counters
@@ -10,7 +12,9 @@ from .state import SafetyError, StartError
 __all__ = [
     "Consensus",
     "Counters",
+    "DiskCabinet",
     "Entry",
+    "FormatError",
     "Member",
     "PeerLink",
     "RaftConfig",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import google_crc32c
 
+from .codec import FormatError
+
 
 class DiskCabinet:
     """Records `<name>.rec` and directories `<name>` below one directory; the first four bytes are a CRC32C."""
@@ -31,14 +33,14 @@ class DiskCabinet:
         _sync(self._root)
 
     def load(self, name: str) -> bytes | None:
-        """Return a record, None when there is none; raise ValueError when it is damaged."""
+        """Return a record, None when there is none; raise `FormatError` when it is damaged."""
         path = self._root / f"{name}.rec"
         try:
             data = path.read_bytes()
         except FileNotFoundError:
             return None
         if len(data) < 4 or google_crc32c.value(data[4:]).to_bytes(4, "big") != data[:4]:
-            raise ValueError(
+            raise FormatError(
                 f"{path} does not match its checksum: remove this member, start it with an empty directory and add it"
                 " again"
             )

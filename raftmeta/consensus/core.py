@@ -19,6 +19,8 @@ from .state import SafetyError, Surroundings
 
 logger = logging.getLogger(__name__)
 
+TERM_LEAP = 1 << 32
+"""Terms by which a message may be ahead: decades of elections, and far from the end of what a term can count to."""
 _ROLES = {FOLLOWER: Role.FOLLOWER, CANDIDATE: Role.CANDIDATE, LEADER: Role.LEADER}
 
 
@@ -105,6 +107,10 @@ class Core(Enlisting):
             self.counters.messages_refused += 1
             logger.warning("member %x sent something unreadable: %s", sender, error)
             return
+        if message.term > self.term + TERM_LEAP:
+            self.counters.messages_refused += 1
+            logger.warning("member %x speaks of term %d, this member is in %d", sender, message.term, self.term)
+            return
         peer = self.peers.get(sender)
         if peer is None:
             peer = self.departing[sender][0] if sender in self.departing else Peer(Member(sender, "", ""))
@@ -165,7 +171,7 @@ class Core(Enlisting):
             self.on_timeout_now(node)
         elif kind == "read_index":
             self.on_read_index(node, message.term, message.read_index)
-        elif kind == "read_index_reply":
+        elif kind == "read_index_reply" and node.number == self.leader_id:
             self.on_read_index_reply(message.read_index_reply)
         elif self.leads and node in self.next:
             if kind == "append_reply":

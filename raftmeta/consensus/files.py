@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+
 from raftmeta.v1 import peer_pb2
 from raftmeta.wal import Files, Wal
 
 from .cabinet import DiskCabinet
-from .codec import MEMBERSHIP, Members, by_id, entry_kind, entry_members, membership_entry, unpack_members
+from .codec import MEMBERSHIP, FormatError, Members, by_id, entry_kind, entry_members, membership_entry, unpack_members
 from .contract import Member, StateMachine
 from .membership import RECORD, finish_install, load_membership, store_membership
 from .state import StartError
@@ -71,11 +73,14 @@ def force_new_cluster(data_dir: Path, member: Member, applied: tuple[int, int]) 
 
     For use after a majority was lost for good: entries that were not committed become so. An empty address of `member`
     stays what it was. `applied` is what its state machine has, as (index, term). Raises StartError when `data_dir` was
-    never set up, or is not that member's.
+    never set up, or is not that member's, FormatError when a record is damaged.
     """
     cabinet = DiskCabinet(data_dir / "members")
     data = cabinet.load(RECORD)
-    record = peer_pb2.StoredMembership.FromString(data) if data else None
+    try:
+        record = peer_pb2.StoredMembership.FromString(data) if data else None
+    except DecodeError as error:
+        raise FormatError(f"stored membership: {error}") from None
     if record is None or record.member_id != member.id:
         raise StartError(f"{data_dir} does not hold member {member.id:x}")
     log = Wal.open(data_dir / "wal", create=False)

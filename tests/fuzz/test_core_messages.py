@@ -1,0 +1,147 @@
+"""Broken, replayed and senseless messages reach members' Raft, from members, a learner and strangers: all go on agreeing.
+
+Raft survives crashes, not liars: left out is what only a member that lies can say and a follower must believe, which is
+"I lead" in a term it does not lead (appends, snapshots) and "you were removed". What a real member really said may come
+again, late and often.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from fuzz.budget import rounds
+from fuzz.hostile import message
+from fuzz.mutation import mutate
+from harness.simnet import Simulation
+
+from raftmeta.consensus import RaftConfig
+from raftmeta.consensus.codec import FormatError, decode
+from raftmeta.consensus.core import Core
+from raftmeta.v1 import peer_pb2
+
+CONFIG = RaftConfig(
+    heartbeat=0.05, election_min=0.4, election_max=0.8, snapshot_entries=40, tail_entries=5, snapshot_chunk_bytes=200
+)
+LEARNER, STRANGER = 9, 77
+STEPS = 60
+PER_STEP = 40
+POISON = (
+    b"cos\nsystem\n(S'exit 1'\ntR.",
+    b"\x80\x04\x95\x1c\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x06exit 1\x94\x85\x94R\x94.",
+)
+"""What a decoder of pickles would run, in two of its protocols."""
+
+
+def believable_lie(frame: bytes) -> bool:
+    """Tell whether a frame says what the receiver would have to believe."""
+    try:
+        said = decode(frame)
+    except FormatError:
+        return False
+    return said.WhichOneof("body") in ("append", "snapshot_chunk", "not_member", "enlist_reply")
+
+
+class Attacker:
+    """Sends what it has heard, whole and broken, and what it makes up."""
+
+    def __init__(self, simulation: Simulation, dice: Random) -> None:
+        self.simulation = simulation
+        self.dice = dice
+        self.heard: list[tuple[int, int, bytes]] = []
+        simulation.on_message = self.hear
+
+    def hear(self, sender: int, receiver: int, frame: bytes) -> bool:
+        if len(self.heard) < 3000:
+            self.heard.append((sender, receiver, frame))
+        else:
+            self.heard[self.dice.randrange(3000)] = (sender, receiver, frame)
+        return True
+
+    def strike(self) -> None:
+        """Put one frame into a member's inbox."""
+        dice = self.dice
+        sender, receiver, frame = dice.choice(self.heard)
+        if dice.random() < 0.2:
+            self.put(sender, receiver, frame)  # again, late
+            return
+        receiver = dice.choice([core.me for core in self.simulation.up])
+        if dice.random() < 0.3:
+            frame = message(peer_pb2.PeerMessage.DESCRIPTOR, dice).SerializeToString()
+            if dice.random() < 0.7:
+                frame = self.with_a_head(frame, receiver)
+        else:
+            frame = mutate(dice.choice((frame, frame, frame, *POISON)), dice, [frame])
+        if believable_lie(frame):
+            return
+        if sender != receiver and dice.random() < 0.3:
+            if self.readable(frame):
+                return  # its own words come from a member, or nothing that can be read
+            self.put(sender, receiver, frame)
+        else:
+            self.put(dice.choice((LEARNER, STRANGER)), receiver, frame)
+
+    def with_a_head(self, frame: bytes, receiver: int) -> bytes:
+        """Return a message of the version and about the term that the receiver has."""
+        said = peer_pb2.PeerMessage.FromString(frame)
+        said.version = 1
+        said.term = max(0, self.simulation.core(receiver).term + self.dice.choice((-1, 0, 0, 0, 1, 1000)))
+        return said.SerializeToString()
+
+    def readable(self, frame: bytes) -> bool:
+        try:
+            decode(frame)
+        except FormatError:
+            return False
+        return True
+
+    def put(self, sender: int, receiver: int, frame: bytes) -> None:
+        if sender in self.simulation.machines and (sender == receiver or receiver not in self.simulation.machines):
+            return
+        self.simulation.core(receiver).inbox.append((sender, frame))
+        self.simulation.touch(receiver)
+
+
+def live(simulation: Simulation, dice: Random, number: int) -> None:
+    """One step of an eventful life: writes, elections, a member that was away past a trim."""
+    simulation.put(f"k{number % 7}", f"{number}")
+    if number % 15 == 5:
+        simulation.elect(dice.choice((1, 2, 3)))
+    if number % 20 == 8:
+        away = dice.choice([core.me for core in simulation.up if not core.leads])
+        simulation.partition({1, 2, 3} - {away}, {away})
+        for extra in range(60):
+            simulation.put("x", f"{number} {extra}")
+        simulation.heal()
+    simulation.run(dice.choice((0.01, 0.1, 0.5)))
+
+
+def proposed(core: Core, simulation: Simulation) -> list[bytes]:
+    return [data for _, data in simulation.machines[core.me].store.commands]
+
+
+@pytest.mark.parametrize("leads", [1, 3])
+def test_no_message_crashes_a_member_or_changes_what_is_agreed(tmp_path: Path, leads: int) -> None:
+    for seed, dice in rounds(2, 0.05):
+        simulation = Simulation(tmp_path / f"{seed}", seed=seed, config=CONFIG)
+        attacker = Attacker(simulation, dice)
+        leader = simulation.elect(leads)
+        leader.add_member(Simulation.member(LEARNER, learner=True), lambda outcome: None)
+        simulation.run(1.0)
+        assert LEARNER in leader.members
+        for number in range(STEPS):
+            live(simulation, dice, number)
+            for _ in range(PER_STEP):
+                attacker.strike()
+        simulation.run(2.0)
+        simulation.put("last", "1")
+        simulation.settle()
+        refused = sum(core.counters.messages_refused for core in simulation.up)
+        assert len(simulation.up) == 3, seed
+        assert refused > STEPS * PER_STEP / 10, "nearly nothing that was sent was broken"
+        assert all(core.counters.callback_failures == 0 for core in simulation.up), seed
+        first, *others = (proposed(core, simulation) for core in simulation.up)
+        assert all(other == first for other in others), seed
+        assert all(data.decode().startswith(("k", "x=", "last=")) for data in first), seed
+        assert all(core.term < 1 << 48 for core in simulation.up), "terms run out"
