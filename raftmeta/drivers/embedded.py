@@ -12,7 +12,7 @@ from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine import checks
 from raftmeta.machine.ranges import encode_range
 from raftmeta.v1 import command_pb2
-from raftmeta.watch import watch_stream
+from raftmeta.watch import watch_replies, watch_stream
 
 if TYPE_CHECKING:
     from raftmeta.node import Node
@@ -103,6 +103,16 @@ class EmbeddedMetastore:
         async for answer in watch_stream(node.hubs[self._space], requests):
             node.complete(answer.header)
             yield answer
+
+    async def watch_bytes(self, requests: AsyncIterator[pb.WatchRequest]) -> AsyncIterator[list[bytes]]:
+        """See `Metastore.watch`; yields lists of serialized responses, whatever is ready at a time."""
+        replies = watch_replies(self._node.hubs[self._space], requests)
+        try:
+            async for ready in replies:
+                headers = {revision: self.header_bytes(revision) for revision in {one.revision for one in ready}}
+                yield [one.encoded(headers[one.revision]) for one in ready]
+        finally:
+            await replies.aclose()
 
     async def lease_grant(self, request: pb.LeaseGrantRequest) -> pb.LeaseGrantResponse:
         """See `Metastore.lease_grant`."""

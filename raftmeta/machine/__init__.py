@@ -6,12 +6,13 @@ Machine(store)                 implements raftmeta.consensus.contract.StateMachi
 checks                         request checks to make before proposing
 """
 
-from raftmeta.machine.applied import Applied, LeaseRecord, Outcome, Result, SpaceChange, SpacePolicy
+from raftmeta.machine.applied import Applied, Change, LeaseRecord, Outcome, Result, SpaceChange, SpacePolicy
 from raftmeta.machine.history import History, KeyRange
 from raftmeta.machine.machine import Machine
 
 __all__ = [
     "Applied",
+    "Change",
     "History",
     "KeyRange",
     "LeaseRecord",

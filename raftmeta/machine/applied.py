@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from google.protobuf.message import Message
 
 from raftmeta.errors import Fault
 from raftmeta.etcd import kv_pb2 as kv
+from raftmeta.machine.wire import varint
 
 Result = Message | Fault
 
@@ -54,23 +56,64 @@ class Outcome:
     results: list[Result]
 
 
+class Change(NamedTuple):
+    """What happened to one key: an event, kept as the bytes it is sent in.
+
+    Attributes:
+        key: The key.
+        revision: Main revision of the change.
+        deleted: It was deleted.
+        created: It was put, and was not there before.
+        item: `KeyValue` bytes as an event shows them.
+        previous: `KeyValue` bytes of prev_kv, None without one.
+    """
+
+    key: bytes
+    revision: int
+    deleted: bool
+    created: bool
+    item: bytes
+    previous: bytes | None = None
+
+    def encoded(self) -> bytes:
+        """Return the `Event` message in bytes."""
+        body = b"\x12" + varint(len(self.item)) + self.item
+        if self.previous is not None:
+            body += b"\x1a" + varint(len(self.previous)) + self.previous
+        return b"\x08\x01" + body if self.deleted else body
+
+    @property
+    def event(self) -> kv.Event:
+        """The event as a message."""
+        return kv.Event.FromString(self.encoded())
+
+
+def tombstone(key: bytes, main: int, record: bytes) -> Change:
+    """Return the change that a tombstone stands for; `record` is its `KeyValue`, which has the key only."""
+    return Change(key, main, True, False, record + b"\x18" + varint(main))
+
+
 @dataclass(slots=True)
 class SpaceChange:
     """What one `apply` changed in one keyspace.
 
     Attributes:
-        revisions: (revision, its events in order), ascending.
+        revisions: (revision, its changes in order), ascending.
         granted: Leases granted: id -> ttl in seconds.
         revoked: Ids of leases revoked.
         checkpointed: Leases checkpointed: id -> seconds left.
         compacted: New compacted revision, or None.
     """
 
-    revisions: list[tuple[int, list[kv.Event]]] = field(default_factory=list)
+    revisions: list[tuple[int, list[Change]]] = field(default_factory=list)
     granted: dict[int, int] = field(default_factory=dict)
     revoked: list[int] = field(default_factory=list)
     checkpointed: dict[int, int] = field(default_factory=dict)
     compacted: int | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anything changed."""
+        return bool(self.revisions or self.granted or self.revoked or self.checkpointed or self.compacted is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import rpc_pb2 as pb
@@ -29,23 +30,11 @@ _FROZEN_BY_CORRUPTION = frozenset(
 class Interpreter:
     """Applies commands inside one write transaction."""
 
-    def __init__(self, view: WriteView, spaces: int) -> None:
-        """Work on `view`, which holds keyspaces 0 to `spaces` - 1."""
+    def __init__(self, view: WriteView, known: dict[int, set[int]]) -> None:
+        """Work on `view`; `known` are the alarms raised in each keyspace, kept up to date here."""
         self._view = view
-        self._spaces = spaces
+        self._alarms = known
         self.writers: dict[int, SpaceWriter] = {}
-        self._alarms: dict[int, set[int]] = {}
-        self._changes: dict[str, Callable[[SpaceWriter, command_pb2.Command], Result]] = {
-            "put": lambda writer, command: self._put(writer, command.put),
-            "delete_range": lambda writer, command: self._delete_range(writer, command.delete_range),
-            "txn": lambda writer, command: self._txn(writer, command.txn),
-            "compact": lambda writer, command: self._compact(writer, command.compact),
-            "lease_grant": lambda writer, command: self._lease_grant(writer, command.lease_grant),
-            "lease_revoke": lambda writer, command: self._lease_revoke(writer, command.lease_revoke),
-            "lease_checkpoint": lambda writer, command: self._lease_checkpoint(writer, command.lease_checkpoint),
-            "alarm": lambda writer, command: self._alarm(writer, command.alarm),
-            "floor": lambda writer, command: self._floor(writer, command.floor),
-        }
 
     def apply(self, command: command_pb2.Command, term: int) -> Result:
         """Apply a command of an entry of `term`; a refused one changed nothing.
@@ -57,16 +46,15 @@ class Interpreter:
             return Fault.LEADER_CHANGED
         kind = command.WhichOneof("change")
         space = command.space
-        if kind is None or space >= self._spaces:
+        if kind is None or space not in self._alarms:
             return Fault.INVALID_CLIENT_API_VERSION
         writer = self.writers.get(space)
         if writer is None:
             writer = self.writers[space] = SpaceWriter(self._view, space)
-            self._alarms[space] = {member.alarm for member in alarms(self._view, space)}
-        if kind in _FROZEN_BY_CORRUPTION and pb.CORRUPT in self._alarms[space]:
+        if self._alarms[space] and kind in _FROZEN_BY_CORRUPTION and pb.CORRUPT in self._alarms[space]:
             return Fault.CORRUPT
         try:
-            return self._changes[kind](writer, command)
+            return _CHANGES[kind](self, writer, getattr(command, kind))
         except MetastoreError as error:
             return error.fault or Fault.INVALID_CLIENT_API_VERSION
 
@@ -83,8 +71,11 @@ class Interpreter:
             slot = self._view.slot(writer.space, request.key)
             if slot is None or not slot.alive:
                 raise MetastoreError(Fault.KEY_NOT_FOUND)
-        response = writer.put(request)
-        writer.commit()
+        previous = writer.put(request)
+        response = pb.PutResponse()
+        response.header.revision = writer.commit()
+        if previous is not None:
+            response.prev_kv.MergeFromString(previous)
         return response
 
     def _delete_range(self, writer: SpaceWriter, request: pb.DeleteRangeRequest) -> Result:
@@ -193,6 +184,19 @@ class Interpreter:
         response = pb.CompactionResponse()
         response.header.revision = writer.state.current
         return response
+
+
+_CHANGES: dict[str, Callable[[Interpreter, SpaceWriter, Any], Result]] = {
+    "put": Interpreter._put,
+    "delete_range": Interpreter._delete_range,
+    "txn": Interpreter._txn,
+    "compact": Interpreter._compact,
+    "lease_grant": Interpreter._lease_grant,
+    "lease_revoke": Interpreter._lease_revoke,
+    "lease_checkpoint": Interpreter._lease_checkpoint,
+    "alarm": Interpreter._alarm,
+    "floor": Interpreter._floor,
+}
 
 
 def alarms(view: View, space: int) -> list[pb.AlarmMember]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import kv_pb2 as kv
+from raftmeta.machine.applied import Change, tombstone
+from raftmeta.machine.wire import first_field
 from raftmeta.store.layout import ORIGIN, REVISION, main_of, revision_key
 from raftmeta.store.view import View
 
@@ -36,11 +38,11 @@ class History:
     """A stretch of the past.
 
     Attributes:
-        revisions: (revision, its matching events in order), ascending, each revision whole.
+        revisions: (revision, its matching changes in order), ascending, each revision whole.
         next_revision: First revision that was not looked at.
     """
 
-    revisions: list[tuple[int, list[kv.Event]]]
+    revisions: list[tuple[int, list[Change]]]
     next_revision: int
 
 
@@ -57,8 +59,9 @@ def read_events(
     """
     if first < view.space(space).compacted:
         raise MetastoreError(Fault.COMPACTED)
-    found: list[tuple[int, list[kv.Event]]] = []
+    found: list[tuple[int, list[Change]]] = []
     size = scanned = 0
+    following = upto + 1
     at = max(first, 0) - 1
     for name, data in view.records(space, revision_key(max(first, 0), 0)):
         main = main_of(name)
@@ -66,35 +69,38 @@ def read_events(
             break
         if main != at:
             if size >= limit or scanned >= MAX_SCANNED:
-                return History(found, main)
+                following = main
+                break
             at = main
         scanned += 1
-        item = kv.KeyValue.FromString(data[ORIGIN:])
-        if item.key not in keys:
+        record = data[ORIGIN:]
+        key = first_field(record)
+        if key not in keys:
             continue
         size += len(data)
         if len(name) > REVISION:
-            item.mod_revision = main
-            event = kv.Event(type=kv.Event.DELETE, kv=item)
+            change = tombstone(key, main, record)
         else:
-            event = kv.Event(kv=item)
+            item = kv.KeyValue.FromString(record)
+            change = Change(key, main, False, item.create_revision == item.mod_revision, record)
         if found and found[-1][0] == main:
-            found[-1][1].append(event)
+            found[-1][1].append(change)
         else:
-            found.append((main, [event]))
+            found.append((main, [change]))
     if previous:
-        fill_previous(view, space, (event for _, events in found for event in events))
-    return History(found, upto + 1)
+        found = [(main, with_previous(view, space, changes)) for main, changes in found]
+    return History(found, following)
 
 
-def fill_previous(view: View, space: int, events: Iterable[kv.Event]) -> None:
-    """Set `prev_kv` of events that change a key: its value one revision earlier, unless that is compacted."""
+def with_previous(view: View, space: int, changes: Iterable[Change]) -> list[Change]:
+    """Fill `previous` of changes of keys that were there: the value one revision earlier, unless that is compacted."""
     compacted = view.space(space).compacted
-    for event in events:
-        item = event.kv
-        before = item.mod_revision - 1
-        if before < compacted or (event.type == kv.Event.PUT and item.create_revision == item.mod_revision):
-            continue
-        revision = view.key_at(space, item.key, before)
-        if revision is not None:
-            event.prev_kv.MergeFromString(view.record(space, revision))
+    filled = []
+    for change in changes:
+        before = change.revision - 1
+        if before >= compacted and not change.created:
+            revision = view.key_at(space, change.key, before)
+            if revision is not None:
+                change = change._replace(previous=view.record(space, revision))
+        filled.append(change)
+    return filled

@@ -11,13 +11,12 @@ from google.protobuf.message import DecodeError
 
 from raftmeta.consensus.contract import Entry, NoRoom
 from raftmeta.errors import Fault
-from raftmeta.etcd import kv_pb2 as kv
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine import commands, txns
-from raftmeta.machine.applied import Applied, LeaseRecord, Outcome, Result, SpaceChange, SpacePolicy
+from raftmeta.machine.applied import Applied, Change, LeaseRecord, Outcome, Result, SpaceChange, SpacePolicy
 from raftmeta.machine.dedup import Window
 from raftmeta.machine.hashing import hash_kv
-from raftmeta.machine.history import History, KeyRange, fill_previous, read_events
+from raftmeta.machine.history import History, KeyRange, read_events, with_previous
 from raftmeta.machine.ranges import Found, find, read_range
 from raftmeta.store.environment import StoreError, StoreFull
 from raftmeta.store.layout import SPACES
@@ -51,6 +50,9 @@ class Machine:
             self._applied = view.applied()
             self._window = Window(view)
             self._unswept = _unswept(view)
+            self._alarms: dict[int, set[int]] = {
+                space: {one.alarm for one in commands.alarms(view, space)} for space in SPACES
+            }
 
     # -- StateMachine ------------------------------------------------------------------------------------------------
 
@@ -81,7 +83,7 @@ class Machine:
         index, term = self._applied
         outcomes: list[Outcome] = []
         with self._writing, self._store.write() as view:
-            interpreter = commands.Interpreter(view, len(SPACES))
+            interpreter = commands.Interpreter(view, self._alarms)
             for entry in entries:
                 if entry.index <= index:
                     continue
@@ -94,11 +96,12 @@ class Machine:
             changes: dict[int, SpaceChange] = {}
             for space, writer in interpreter.writers.items():
                 view.set_space(space, writer.state)
-                if writer.change != SpaceChange():
+                if writer.change:
                     changes[space] = writer.change
                 if writer.change.compacted is not None:
                     self._unswept.add(space)
-            self._sweep(view, SWEEP)
+            if self._unswept:
+                self._sweep(view, SWEEP)
             view.set_applied(index, term)
         self._applied = index, term
         self._tell(Applied(index, term, outcomes, changes))
@@ -283,16 +286,10 @@ class Machine:
         with self._store.read() as view:
             return read_events(view, space, keys, first_revision, upto, limit_bytes, previous=previous)
 
-    def with_previous(self, space: int, events: Iterable[kv.Event]) -> list[kv.Event]:
-        """Return copies of events with prev_kv filled where the previous version is still kept."""
-        copies = []
-        for event in events:
-            copy = kv.Event()
-            copy.CopyFrom(event)
-            copies.append(copy)
+    def with_previous(self, space: int, changes: Iterable[Change]) -> list[Change]:
+        """Return changes with `previous` filled where the previous version is still kept."""
         with self._store.read() as view:
-            fill_previous(view, space, copies)
-        return copies
+            return with_previous(view, space, changes)
 
 
 def _unswept(view: View) -> set[int]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import kv_pb2 as kv
 from raftmeta.etcd import rpc_pb2 as pb
+from raftmeta.machine.wire import varint
 from raftmeta.store.view import View
 
 _SORT_KEYS: dict[int, Callable[[kv.KeyValue], Any]] = {
@@ -19,9 +20,6 @@ _SORT_KEYS: dict[int, Callable[[kv.KeyValue], Any]] = {
     pb.RangeRequest.MOD: lambda item: item.mod_revision,
     pb.RangeRequest.VALUE: lambda item: item.value,
 }
-
-
-_KVS = [bytes((0x12, size)) for size in range(0x80)]
 
 
 class Found(NamedTuple):
@@ -83,13 +81,11 @@ def _repeated(records: Sequence[bytes]) -> bytes:
     parts: list[bytes] = []
     for record in records:
         size = len(record)
-        # two out of three sizes that occur are below 16 KiB: made here, a call would double the cost
-        if size < 0x80:
-            parts += (_KVS[size], record)
-        elif size < 0x4000:
-            parts += (bytes((0x12, size & 0x7F | 0x80, size >> 7)), record)
-        else:
-            parts += (b"\x12" + varint(size), record)
+        # a call would double the cost of the sizes that most records have
+        parts += (
+            bytes((0x12, size & 0x7F | 0x80, size >> 7)) if 0x80 <= size < 0x4000 else b"\x12" + varint(size),
+            record,
+        )
     return b"".join(parts)
 
 
@@ -210,15 +206,3 @@ class _Counted:
     def exhaust(self) -> None:
         """Count the rest."""
         self.count += sum(1 for _ in self._source)
-
-
-def varint(value: int) -> bytes:
-    """Encode a non-negative integer as a protobuf varint."""
-    if value < 0x80:
-        return bytes((value,))
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from raftmeta.errors import Fault, MetastoreError
@@ -20,27 +20,27 @@ class Path(NamedTuple):
 
     Attributes:
         succeeded: Its compares held.
-        ops: The operations of that branch.
+        ops: The operations of that branch, each with its kind.
         nested: The paths of the transactions among them, in order.
     """
 
     succeeded: bool
-    ops: list[pb.RequestOp]
+    ops: Sequence[tuple[str | None, pb.RequestOp]]
     nested: list[Path]
 
 
 def choose(view: View, space: int, request: pb.TxnRequest, current: int) -> Path:
     """Evaluate the compares of a transaction and of the nested ones it will run, all against the same state."""
     succeeded = all(_holds(view, space, compare, current) for compare in request.compare)
-    ops = list(request.success if succeeded else request.failure)
-    nested = [choose(view, space, op.request_txn, current) for op in ops if op.WhichOneof("request") == "request_txn"]
+    ops = [(op.WhichOneof("request"), op) for op in (request.success if succeeded else request.failure)]
+    nested = [choose(view, space, op.request_txn, current) for kind, op in ops if kind == "request_txn"]
     return Path(succeeded, ops, nested)
 
 
 def check_puts(view: View, space: int, path: Path) -> None:
     """Raise KEY_NOT_FOUND or LEASE_NOT_FOUND for a put on the path that cannot be done."""
-    for op in _operations(path):
-        if op.WhichOneof("request") == "request_put":
+    for kind, op in _operations(path):
+        if kind == "request_put":
             put = op.request_put
             if put.ignore_value or put.ignore_lease:
                 slot = view.slot(space, put.key)
@@ -52,8 +52,8 @@ def check_puts(view: View, space: int, path: Path) -> None:
 
 def check_ranges(path: Path, state: SpaceState) -> None:
     """Raise FUTURE_REVISION or COMPACTED for a range on the path; stricter about negative revisions than Range is."""
-    for op in _operations(path):
-        if op.WhichOneof("request") == "request_range":
+    for kind, op in _operations(path):
+        if kind == "request_range":
             revision = op.request_range.revision
             if revision > state.current:
                 raise MetastoreError(Fault.FUTURE_REVISION)
@@ -66,11 +66,15 @@ def run(writer: SpaceWriter, path: Path) -> pb.TxnResponse:
     response = pb.TxnResponse(succeeded=path.succeeded)
     response.header.SetInParent()
     nested = iter(path.nested)
-    for op in path.ops:
-        kind = op.WhichOneof("request")
+    main = writer.state.current + 1
+    for kind, op in path.ops:
         answer = response.responses.add()
         if kind == "request_put":
-            answer.response_put.CopyFrom(writer.put(op.request_put))
+            previous = writer.put(op.request_put)
+            done = answer.response_put
+            done.header.revision = main
+            if previous is not None:
+                done.prev_kv.MergeFromString(previous)
         elif kind == "request_range":
             state = writer.state
             found = read_range(writer.view, writer.space, op.request_range, writer.revision, state.compacted)
@@ -92,7 +96,7 @@ def read(view: View, space: int, request: pb.TxnRequest, state: SpaceState) -> p
     check_ranges(path, state)
     response = pb.TxnResponse(succeeded=path.succeeded)
     response.header.revision = state.current
-    for op in path.ops:
+    for _, op in path.ops:
         found = read_range(view, space, op.request_range, state.current, state.compacted)
         response.responses.add().response_range.CopyFrom(found)
     return response
@@ -108,13 +112,13 @@ def puts_something(request: pb.TxnRequest) -> bool:
     )
 
 
-def _operations(path: Path) -> Iterator[pb.RequestOp]:
+def _operations(path: Path) -> Iterator[tuple[str | None, pb.RequestOp]]:
     nested = iter(path.nested)
-    for op in path.ops:
-        if op.WhichOneof("request") == "request_txn":
+    for kind, op in path.ops:
+        if kind == "request_txn":
             yield from _operations(next(nested))
         else:
-            yield op
+            yield kind, op
 
 
 def _holds(view: View, space: int, compare: pb.Compare, current: int) -> bool:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from raftmeta.etcd import kv_pb2 as kv
 from raftmeta.etcd import rpc_pb2 as pb
-from raftmeta.machine.applied import SpaceChange
+from raftmeta.machine.applied import Change, SpaceChange, tombstone
 from raftmeta.machine.ranges import revisions, span_end
 from raftmeta.store.layout import Slot, new_id, revision_key, unpack_slot
 from raftmeta.store.view import SpaceState
 from raftmeta.store.writes import WriteView
-
-_DELETE = kv.Event.DELETE
 
 
 class SpaceWriter:
@@ -30,7 +28,8 @@ class SpaceWriter:
         self.space = space
         self.state = view.space(space)
         self.change = SpaceChange()
-        self.events: list[kv.Event] = []
+        self._item = kv.KeyValue()
+        self.events: list[Change] = []
 
     @property
     def revision(self) -> int:
@@ -46,35 +45,33 @@ class SpaceWriter:
             self.events = []
         return self.state.current
 
-    def put(self, request: pb.PutRequest) -> pb.PutResponse:
-        """Apply a put whose conditions (lease, existing key) were checked."""
-        space, key = self.space, request.key
-        old = self.view.slot(space, key)
+    def put(self, request: pb.PutRequest) -> bytes | None:
+        """Apply a put whose conditions (lease, existing key) were checked; return the `KeyValue` bytes of prev_kv."""
+        view, space, key = self.view, self.space, request.key
+        old = view.slot(space, key)
         value, lease = request.value, request.lease
-        main = self.state.current + 1
-        response = pb.PutResponse()
-        response.header.revision = main
+        main, sub = self.state.current + 1, len(self.events)
         alive = old is not None and old.alive
+        shown: bytes | None = None
         if alive and old is not None and (request.prev_kv or request.ignore_value or request.ignore_lease):
-            previous = kv.KeyValue.FromString(self.view.record(space, old.revision))
+            before = view.record(space, old.revision)
+            previous = kv.KeyValue.FromString(before)
             if request.ignore_value:
                 value = previous.value
             if request.ignore_lease:
                 lease = previous.lease
             if request.prev_kv:
-                response.prev_kv.CopyFrom(previous)
-        sub = len(self.events)
+                shown = before
         created, version = (old.created, old.version + 1) if alive and old is not None else (main, 1)
-        event = kv.Event()  # filled in place: a copy would cost more than all of this
-        item = event.kv
+        item = self._item  # every field is set anew
         item.key, item.value = key, value
         item.create_revision, item.mod_revision, item.version = created, main, version
         item.lease = lease
+        record = item.SerializeToString()
         key_id = new_id(main, sub) if old is None else old.id
-        new = Slot(1, revision_key(main, sub), created, version, lease, key_id)
-        self.view.put(space, key, old, new, item.SerializeToString())
-        self.events.append(event)
-        return response
+        view.put(space, key, old, Slot(1, revision_key(main, sub), created, version, lease, key_id), record)
+        self.events.append(Change(key, main, False, version == 1, record))
+        return shown
 
     def delete_range(self, request: pb.DeleteRangeRequest) -> pb.DeleteRangeResponse:
         """Apply a delete; `header.revision` is the current revision when nothing changed so far in the request."""
@@ -100,5 +97,6 @@ class SpaceWriter:
         """Write the tombstone of a living key."""
         main, sub = self.state.current + 1, len(self.events)
         new = Slot(0, revision_key(main, sub), 0, 0, 0, slot.id)
-        self.view.delete(self.space, key, slot, new, kv.KeyValue(key=key).SerializeToString())
-        self.events.append(kv.Event(type=_DELETE, kv=kv.KeyValue(key=key, mod_revision=main)))
+        record = kv.KeyValue(key=key).SerializeToString()
+        self.view.delete(self.space, key, slot, new, record)
+        self.events.append(tombstone(key, main, record))

@@ -175,16 +175,17 @@ class Environment:
         """Write the older one of two buffers into LMDB and let go of it."""
         buffer = self._front[1][1]
         self._flushed = buffer.generation  # before LMDB has it: see `read`
-        self._held_up = True
         try:
             with self.env.begin(write=True) as txn:
                 buffer.write(txn, self.tables.all)
         except lmdb.MapFullError as error:
+            self._held_up = True
             raise StoreFull(f"{self._data}: the map is full; restart with a larger quota") from error
         except lmdb.DiskError as error:
             if not self._no_room():  # LMDB calls a write that found room for a part of it an I/O error
                 self._failure = error
                 raise
+            self._held_up = True
             raise StoreFull(f"{self._data}: no space left on device") from error
         except lmdb.Error as error:
             self._failure = error

@@ -36,10 +36,10 @@ class WriteView(View):
 
     def put(self, space: int, key: bytes, old: Slot | None, new: Slot, value: bytes) -> None:
         """Write a put: its record (KeyValue bytes), the key's slot, and the history row of what it supersedes."""
-        tables = self.tables.spaces[space]
         supersedes = NO_REVISION if old is None else old.revision
         record = layout.pack_record(new.revision, new.id, supersedes, value)
-        self._set(tables.records, new.revision, record)
+        tables = self.tables.spaces[space]
+        self._buffer.set(tables.records, new.revision, record, self._step)
         self._set_slot(tables, key, old, new)
 
     def delete(self, space: int, key: bytes, old: Slot, new: Slot, value: bytes) -> None:

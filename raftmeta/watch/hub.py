@@ -6,18 +6,18 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from raftmeta.etcd import kv_pb2 as kv
-from raftmeta.etcd import rpc_pb2 as pb
-from raftmeta.machine.applied import Applied
+from raftmeta.machine.applied import Applied, Change
 from raftmeta.machine.history import History
 from raftmeta.machine.machine import Machine
+from raftmeta.watch.intervals import Intervals
+from raftmeta.watch.replies import events_field
 from raftmeta.watch.watcher import Watcher
 
 PROGRESS_INTERVAL = 600.0
 FRAGMENT_BYTES = (1536 + 512) << 10
 HISTORY_BYTES = 512 << 10
 
-Revisions = list[tuple[int, list[kv.Event]]]
+Revisions = list[tuple[int, list[Change]]]
 
 
 class WatchHub:
@@ -64,7 +64,7 @@ class WatchHub:
         self.max_bytes = max_bytes
         self.jitter = jitter
         self._by_key: dict[bytes, dict[Watcher, None]] = {}
-        self._by_range: dict[Watcher, None] = {}
+        self._by_range = Intervals()
         self._waiting: dict[Watcher, None] = {}
         self._streams = 0
         self._end = machine.on_applied(self._on_applied)
@@ -98,7 +98,7 @@ class WatchHub:
         if watcher.keys.end == b"":
             self._by_key.setdefault(watcher.keys.start, {})[watcher] = None
         else:
-            self._by_range[watcher] = None
+            self._by_range.add(watcher)
         if watcher.start > self.current:
             self._waiting[watcher] = None
 
@@ -112,7 +112,7 @@ class WatchHub:
             if not same:
                 self._by_key.pop(watcher.keys.start, None)
         else:
-            self._by_range.pop(watcher, None)
+            self._by_range.remove(watcher)
 
     def history(self, watcher: Watcher) -> History:
         """Read a bounded piece of what a watcher has missed. Raises MetastoreError: COMPACTED."""
@@ -138,35 +138,32 @@ class WatchHub:
         fresh = [item for item in revisions if item[0] > self.current]
         if not fresh:
             return
-        matched: dict[Watcher, Revisions] = {}
-        for revision, events in fresh:
-            for event in events:
-                key = event.kv.key
-                for watcher in self._by_key.get(key, ()):
-                    _note(matched, watcher, revision, event)
-                for watcher in self._by_range:
-                    if key in watcher.keys:
-                        _note(matched, watcher, revision, event)
+        matched: dict[Watcher, list[Change]] = {}
+        for revision, changes in fresh:
+            for change in changes:
+                for watchers in (self._by_key.get(change.key, {}), *self._by_range.holding(change.key)):
+                    for watcher in watchers:
+                        if revision >= watcher.start:
+                            matched.setdefault(watcher, []).append(change)
         self.current = fresh[-1][0]
-        filled: dict[int, kv.Event] = {}
+        # what many watchers are told is put into bytes once
+        encoded: dict[tuple[bool, tuple[int, ...]], list[bytes]] = {}
         for watcher, found in matched.items():
-            first = found[0][0]
-            events = watcher.wanted([event for _, events in found for event in events])
-            if not events:
+            changes = watcher.wanted(found)
+            if not changes:
                 continue
             if watcher.stream.full:
                 self.remove(watcher)
-                watcher.next_revision = first
+                watcher.next_revision = found[0].revision
                 watcher.stream.fall_behind(watcher)
                 continue
-            if watcher.previous:
-                missing = [event for event in events if id(event) not in filled]
-                for event, copy in zip(missing, self.machine.with_previous(self.space, missing), strict=True):
-                    filled[id(event)] = copy
-                events = [filled[id(event)] for event in events]
-            response = pb.WatchResponse(watch_id=watcher.id, events=events)
-            response.header.revision = self.current
-            watcher.stream.send_events(watcher, response)
+            told = watcher.previous, tuple(map(id, changes))
+            events = encoded.get(told)
+            if events is None:
+                if watcher.previous:
+                    changes = self.machine.with_previous(self.space, changes)
+                events = encoded[told] = events_field(changes)
+            watcher.stream.send_events(watcher, self.current, events)
         reached = [watcher for watcher in self._waiting if watcher.start <= self.current]
         for watcher in reached:
             del self._waiting[watcher]
@@ -177,19 +174,9 @@ class WatchHub:
         before, self.current = self.current, max(self.current, self.machine.revisions(self.space)[0])
         if self.current == before:
             return
-        synced = [*self._by_range, *(watcher for same in self._by_key.values() for watcher in same)]
+        synced = [*self._by_range.all(), *(watcher for same in self._by_key.values() for watcher in same)]
         for watcher in synced:
             if watcher.start <= self.current:
                 self.remove(watcher)
                 watcher.next_revision = max(watcher.start, before + 1)
                 watcher.stream.fall_behind(watcher)
-
-
-def _note(matched: dict[Watcher, Revisions], watcher: Watcher, revision: int, event: kv.Event) -> None:
-    if revision < watcher.start:
-        return
-    found = matched.setdefault(watcher, [])
-    if found and found[-1][0] == revision:
-        found[-1][1].append(event)
-    else:
-        found.append((revision, [event]))

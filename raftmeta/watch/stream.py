@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.watch.hub import WatchHub
-from raftmeta.watch.watcher import Watcher, fragments, keys_of
+from raftmeta.watch.replies import Reply, events_field, events_reply, fragments, reply
+from raftmeta.watch.watcher import Watcher, keys_of
 
 INVALID_ID = -1
+TAKEN = 64
 DUPLICATE_ID = "mvcc: duplicate watch ID provided on the WatchStream"
 EMPTY_RANGE = "mvcc: watcher range is empty"
 
 
 async def watch_stream(hub: WatchHub, requests: AsyncIterator[pb.WatchRequest]) -> AsyncIterator[pb.WatchResponse]:
-    """Serve a watch stream (etcdserverpb.Watch.Watch) until `requests` ends; headers carry the revision only.
+    """Serve a watch stream (etcdserverpb.Watch.Watch) as `watch_replies` does, in messages; headers carry the revision only."""
+    replies = watch_replies(hub, requests)
+    try:
+        async for ready in replies:
+            for one in ready:
+                yield one.message
+    finally:
+        await replies.aclose()
+
+
+async def watch_replies(hub: WatchHub, requests: AsyncIterator[pb.WatchRequest]) -> AsyncGenerator[list[Reply], None]:
+    """Serve a watch stream until `requests` ends; yields what is ready, in order, never nothing.
 
     A reader of the answers who is slow holds up nobody else: what does not fit is read again from history. Closing the
     iterator removes every watcher. What `requests` raises comes out here.
@@ -27,8 +40,8 @@ async def watch_stream(hub: WatchHub, requests: AsyncIterator[pb.WatchRequest]) 
     reader.add_done_callback(lambda _: stream.wake())
     try:
         while True:
-            while (response := stream.take()) is not None:
-                yield response
+            while ready := stream.take():
+                yield ready
             if stream.catch_up():
                 await asyncio.sleep(0)  # history comes in slices: let the loop's other work in between
                 continue
@@ -53,7 +66,7 @@ class Stream:
         self._hub = hub
         self._watchers: dict[int, Watcher] = {}
         self._behind: deque[Watcher] = deque()
-        self._outbox: deque[tuple[pb.WatchResponse, int]] = deque()
+        self._outbox: deque[Reply] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -75,14 +88,15 @@ class Stream:
         """Whether there is nothing to send and nothing to read from history."""
         return not self._outbox and not self._behind
 
-    def take(self) -> pb.WatchResponse | None:
-        """Take the next response."""
-        if not self._outbox:
-            return None
-        response, size = self._outbox.popleft()
-        self._bytes -= size
+    def take(self) -> list[Reply]:
+        """Take the next replies, at most TAKEN of them: what was taken counts as sent."""
+        outbox = self._outbox
+        if not outbox:
+            return []
+        ready = [outbox.popleft() for _ in range(min(len(outbox), TAKEN))]
+        self._bytes -= sum(len(one.body) for one in ready)
         self._room.set()
-        return response
+        return ready
 
     def catch_up(self) -> bool:
         """Do one slice of work for the watchers that are behind, and answer progress; tell whether it did anything."""
@@ -98,19 +112,16 @@ class Stream:
             self._forget(watcher)
             compacted = hub.machine.revisions(hub.space)[1]
             response = pb.WatchResponse(watch_id=watcher.id, canceled=True, compact_revision=compacted)
-            response.header.SetInParent()
-            self._send(response)
+            self._send(reply(0, response))
             return True
         watcher.next_revision = history.next_revision
         if history.next_revision > hub.current:
             hub.add(watcher)
         else:
             self._behind.append(watcher)
-        events = watcher.wanted([event for _, events in history.revisions for event in events])
-        if events:
-            response = pb.WatchResponse(watch_id=watcher.id, events=events)
-            response.header.revision = hub.current
-            self.send_events(watcher, response)
+        changes = watcher.wanted([change for _, changes in history.revisions for change in changes])
+        if changes:
+            self.send_events(watcher, hub.current, events_field(changes))
         return True
 
     def fall_behind(self, watcher: Watcher) -> None:
@@ -118,13 +129,13 @@ class Stream:
         self._behind.append(watcher)
         self.wake()
 
-    def send_events(self, watcher: Watcher, response: pb.WatchResponse) -> None:
-        """Queue events for a watcher, in pieces if it allows that."""
+    def send_events(self, watcher: Watcher, revision: int, events: list[bytes]) -> None:
+        """Queue encoded events for a watcher, in pieces if it allows that."""
         watcher.quiet = False
         if not watcher.fragment:
-            self._send(response)
+            self._send(events_reply(revision, watcher.id, events))
             return
-        for piece in fragments(response, self._hub.fragment_bytes):
+        for piece in fragments(revision, watcher.id, events, self._hub.fragment_bytes):
             self._send(piece)
 
     def wake(self) -> None:
@@ -145,10 +156,9 @@ class Stream:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _send(self, response: pb.WatchResponse) -> None:
-        size = response.ByteSize()
-        self._outbox.append((response, size))
-        self._bytes += size
+    def _send(self, one: Reply) -> None:
+        self._outbox.append(one)
+        self._bytes += len(one.body)
         self.wake()
 
     # -- the asking side ---------------------------------------------------------------------------------------------
@@ -171,14 +181,13 @@ class Stream:
     def _create(self, request: pb.WatchCreateRequest) -> None:
         hub = self._hub
         response = pb.WatchResponse(created=True)
-        response.header.revision = hub.current
         keys = keys_of(request)
         number = request.watch_id
         if keys is None or (number != 0 and number in self._watchers):
             response.watch_id = INVALID_ID
             response.canceled = True
             response.cancel_reason = EMPTY_RANGE if keys is None else DUPLICATE_ID
-            self._send(response)
+            self._send(reply(hub.current, response))
             return
         if number == 0:
             while self._next_id in self._watchers:
@@ -188,7 +197,7 @@ class Stream:
         watcher = Watcher(self, number, keys, request)
         self._watchers[number] = watcher
         response.watch_id = number
-        self._send(response)
+        self._send(reply(hub.current, response))
         if request.start_revision == 0 or request.start_revision > hub.current:
             hub.add(watcher)
         else:
@@ -202,8 +211,7 @@ class Stream:
             return
         self._forget(watcher)
         response = pb.WatchResponse(watch_id=number, canceled=True)
-        response.header.revision = self._hub.current
-        self._send(response)
+        self._send(reply(self._hub.current, response))
 
     def _forget(self, watcher: Watcher) -> None:
         self._watchers.pop(watcher.id, None)
@@ -220,8 +228,7 @@ class Stream:
             return False
         self._progress_wanted = False
         response = pb.WatchResponse(watch_id=INVALID_ID)
-        response.header.revision = self._hub.current
-        self._send(response)
+        self._send(reply(self._hub.current, response))
         return True
 
     def _in_step(self, watcher: Watcher) -> bool:
@@ -235,8 +242,7 @@ class Stream:
         for watcher in self._watchers.values():
             if watcher.notify and watcher.quiet and self._in_step(watcher) and not self.full:
                 response = pb.WatchResponse(watch_id=watcher.id)
-                response.header.revision = self._hub.current
-                self._send(response)
+                self._send(reply(self._hub.current, response))
             watcher.quiet = True
         self._timer = None
         if any(watcher.notify for watcher in self._watchers.values()):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from raftmeta.etcd import kv_pb2 as kv
 from raftmeta.etcd import rpc_pb2 as pb
+from raftmeta.machine.applied import Change
 from raftmeta.machine.history import KeyRange
 
 if TYPE_CHECKING:
     from raftmeta.watch.stream import Stream
 
-_FILTERS = {pb.WatchCreateRequest.NOPUT: kv.Event.PUT, pb.WatchCreateRequest.NODELETE: kv.Event.DELETE}
+_FILTERS = {pb.WatchCreateRequest.NOPUT: False, pb.WatchCreateRequest.NODELETE: True}  # by `Change.deleted`
 
 
 class Watcher:
@@ -49,9 +48,9 @@ class Watcher:
         self.quiet = True
         self.unwanted = frozenset(_FILTERS[kind] for kind in request.filters if kind in _FILTERS)
 
-    def wanted(self, events: list[kv.Event]) -> list[kv.Event]:
-        """Return the events that pass the filters."""
-        return [event for event in events if event.type not in self.unwanted] if self.unwanted else events
+    def wanted(self, changes: list[Change]) -> list[Change]:
+        """Return the changes that pass the filters."""
+        return [change for change in changes if change.deleted not in self.unwanted] if self.unwanted else changes
 
 
 def keys_of(request: pb.WatchCreateRequest) -> KeyRange | None:
@@ -62,25 +61,3 @@ def keys_of(request: pb.WatchCreateRequest) -> KeyRange | None:
     if request.range_end and start >= request.range_end:
         return None
     return KeyRange(start, request.range_end)
-
-
-def fragments(response: pb.WatchResponse, limit: int) -> Iterator[pb.WatchResponse]:
-    """Split a response into pieces of at most `limit` bytes (or one event), all but the last marked `fragment`."""
-    if len(response.events) < 2 or response.ByteSize() < limit:
-        yield response
-        return
-    head = pb.WatchResponse(watch_id=response.watch_id)
-    head.header.CopyFrom(response.header)
-    fixed = head.ByteSize() + 2  # the mark itself
-    piece, size = pb.WatchResponse(), 0
-    piece.CopyFrom(head)
-    for event in response.events:
-        cost = event.ByteSize() + 6  # tag and length of an event below 4 GiB
-        if piece.events and fixed + size + cost > limit:
-            piece.fragment = True
-            yield piece
-            piece, size = pb.WatchResponse(), 0
-            piece.CopyFrom(head)
-        piece.events.append(event)
-        size += cost
-    yield piece

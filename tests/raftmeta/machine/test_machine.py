@@ -185,7 +185,7 @@ def test_a_lease_takes_its_keys_along_sorted_in_one_revision(feed: Feed) -> None
     feed(pb.LeaseRevokeRequest(ID=5))
     change = feed.steps[-1].changes[0]
     assert change.revoked == [5]
-    assert [[event.kv.key for event in events] for _, events in change.revisions] == [[b"a", b"b", b"c"]]
+    assert [[one.key for one in changes] for _, changes in change.revisions] == [[b"a", b"b", b"c"]]
     assert [item.key for item in feed.machine.range(0, EVERYTHING).kvs] == [b"detached"]
     assert feed.machine.leases(0) == {}
 

@@ -122,8 +122,8 @@ class DictionaryModel(RuleBasedStateMachine):
         first = max(self.compacted, 1)
         state = dict(self.states[first])
         history = self.feed.machine.events(0, KeyRange(b"", None), first + 1, len(self.states), 1 << 20)
-        for revision, events in history.revisions:
-            for event in events:
+        for revision, changes in history.revisions:
+            for event in (change.event for change in changes):
                 if event.type == event.PUT:
                     state[event.kv.key] = item_of(event.kv)
                 else:

@@ -6,6 +6,7 @@ import random
 import threading
 from pathlib import Path
 
+import lmdb
 import pytest
 from harness.machines import MAP_SIZE
 
@@ -128,7 +129,7 @@ def test_what_finds_no_room_stays_readable_and_is_written_when_there_is_room(
     write(store, {b"k1": b"1"})
 
     def full(*_: object) -> None:
-        raise StoreFull("no space left on device")
+        raise lmdb.MapFullError("the map is full")
 
     with monkeypatch.context() as crowded:
         crowded.setattr("raftmeta.store.buffer.Buffer.write", full)
