@@ -108,15 +108,18 @@ def find(view: View, space: int, request: pb.RangeRequest, current: int, compact
         or request.min_create_revision
         or request.max_create_revision
     )
-    found = revisions(view, space, request.key, request.range_end, main)
     if order == pb.RangeRequest.NONE and target == pb.RangeRequest.KEY and not filtered:
-        chosen = [view.record(space, revision) for revision in (islice(found, limit) if limit else found)]
+        if request.range_end:
+            chosen = view.items(space, request.key, span_end(request.range_end), main, limit)
+        else:
+            item = view.item(space, request.key, main)
+            chosen = [] if item is None else [item]
         full = limit and len(chosen) == limit
         count = _count(view, space, request, main) if full else len(chosen)
         if request.keys_only:
             chosen = [_without_value(record) for record in chosen]
         return Found(chosen, count, more=count > len(chosen))
-    counted = _Counted(found)
+    counted = _Counted(revisions(view, space, request.key, request.range_end, main))
     chosen, more = _arranged(view, space, request, counted, limit)
     return Found(chosen, counted.count, more=more)
 

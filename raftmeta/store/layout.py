@@ -3,7 +3,7 @@
 All integers are big-endian, so that byte order is numeric order. A table is named by a letter and its keyspace.
 
 records   17-byte revision [+ 't']    origin (33) + KeyValue bytes, exactly as etcd writes and hashes them
-keys      key or its stand-in         slot: the newest record of the key, dead or alive
+keys      key or its stand-in         slot: the newest record of the key, dead or alive; a copy of its KeyValue if short
 history   key id (12) + revision      b"1" put, b"0" tombstone: older records of keys, for reads at past revisions
 leases    id                          ttl, seconds left at the last checkpoint
 attached  lease id + key id           the key
@@ -19,10 +19,11 @@ from typing import NamedTuple
 
 import google_crc32c
 
-FORMAT = b"2"
+FORMAT = b"3"
 SPACES = (0, 1)
 
 PREFIX = 479  # longest key stored as itself; LMDB's limit of 511 bytes less a SHA-256
+COPIED = 1_024  # longest KeyValue of which the key index holds a copy
 REVISION = 17
 ID = 12
 SUPERSEDED = slice(ID, ID + REVISION)
@@ -63,10 +64,12 @@ class Slot(NamedTuple):
         return int.from_bytes(self.revision[:8], "big")
 
 
-def pack_slot(slot: Slot, key: bytes) -> bytes:
-    """Encode a slot; a key too long to be its own table key travels with it."""
+def pack_slot(slot: Slot, key: bytes, value: bytes) -> bytes:
+    """Encode a slot. A key too long to be its own table key travels with it; with others, a living one's short KeyValue."""
     head = _slot.pack(*slot)
-    return head if len(key) <= PREFIX else head + key
+    if len(key) > PREFIX:
+        return head + key
+    return head + value if slot.alive and len(value) <= COPIED else head
 
 
 def unpack_slot(data: bytes) -> Slot:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import lmdb
 
@@ -218,6 +219,42 @@ class View:
         data = self.get(self.tables.spaces[space].keys, layout.table_key(key))
         return None if data is None else self.alive_at(space, data, main.to_bytes(8, "big"))
 
+    def item(self, space: int, key: bytes, main: int) -> bytes | None:
+        """Return the KeyValue bytes of `key` at `main`, or None."""
+        data = self.get(self.tables.spaces[space].keys, layout.table_key(key))
+        return None if data is None else self._item(space, key, data, main.to_bytes(8, "big"))
+
+    def items(self, space: int, start: bytes, end: bytes | None, main: int, limit: int) -> list[bytes]:
+        """Return the KeyValue bytes of the keys in [start, end) alive at `main`, in key order; at most `limit`, 0 for all.
+
+        Most keys are answered from the index alone.
+        """
+        bound = main.to_bytes(8, "big")
+        found: list[bytes] = []
+        for key, data in self._index(space, start, end):
+            if len(key) > PREFIX:  # their order needs more care
+                revisions = islice(self.alive(space, start, end, main), limit or None)
+                return [self.record(space, revision) for _, revision in revisions]
+            if end is not None and key >= end:
+                break
+            if key < start:
+                continue
+            if data[1:9] <= bound:
+                if data[0]:
+                    found.append(data[SLOT:] or self.record(space, data[1:18]))
+            elif (revision := self.alive_at(space, data, bound)) is not None:
+                found.append(self.record(space, revision))
+            if limit and len(found) == limit:
+                break
+        return found
+
+    def _item(self, space: int, key: bytes, data: bytes, bound: bytes) -> bytes | None:
+        revision = self.alive_at(space, data, bound)
+        if revision is None:
+            return None
+        copied = len(key) <= PREFIX and revision == data[1:18] and data[SLOT:]
+        return copied or self.record(space, revision)
+
     def record(self, space: int, revision: bytes) -> bytes:
         """Return the KeyValue bytes of a put.
 
@@ -234,10 +271,15 @@ class View:
         return self.rows(self.tables.spaces[space].records, first)
 
     def damaged(self, space: int) -> Iterator[bytes]:
-        """Read every record and yield the revisions of those that are not what was written."""
+        """Read every record and every copy in the key index; yield the revisions of those that are not what was written."""
         for revision, data in self.records(space, NO_REVISION):
             if not layout.is_whole(revision, data):
                 yield revision
+        for key, data in self._index(space, b"", None):
+            if data[0] and len(key) <= PREFIX:
+                record = self.record(space, data[1:18])
+                if data[SLOT:] != (record if len(record) <= layout.COPIED else b""):
+                    yield data[1:18]
 
     def lease(self, space: int, lease: int) -> tuple[int, int] | None:
         """Return a lease's (ttl, seconds remaining), or None."""

@@ -40,7 +40,7 @@ class WriteView(View):
         record = layout.pack_record(new.revision, new.id, supersedes, value)
         tables = self.tables.spaces[space]
         self._buffer.set(tables.records, new.revision, record, self._step)
-        self._set_slot(tables, key, old, new)
+        self._set_slot(tables, key, old, new, value)
 
     def delete(self, space: int, key: bytes, old: Slot, new: Slot, value: bytes) -> None:
         """Write a tombstone the same way."""
@@ -48,10 +48,10 @@ class WriteView(View):
         revision = new.revision + b"t"
         record = layout.pack_record(revision, new.id, old.revision, value)
         self._set(tables.records, revision, record)
-        self._set_slot(tables, key, old, new)
+        self._set_slot(tables, key, old, new, value)
 
-    def _set_slot(self, tables: SpaceTables, key: bytes, old: Slot | None, new: Slot) -> None:
-        self._set(tables.keys, layout.table_key(key), layout.pack_slot(new, key))
+    def _set_slot(self, tables: SpaceTables, key: bytes, old: Slot | None, new: Slot, value: bytes) -> None:
+        self._set(tables.keys, layout.table_key(key), layout.pack_slot(new, key, value))
         if old is None:
             if new.lease:
                 self._set(tables.attached, layout.lease_key(new.lease) + new.id, key)

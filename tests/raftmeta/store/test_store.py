@@ -15,7 +15,7 @@ from raftmeta.errors import Fault
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine import Machine
 from raftmeta.store import Store, StoreError
-from raftmeta.store.layout import PREFIX
+from raftmeta.store.layout import PREFIX, SLOT, main_of
 
 KEY = pb.RangeRequest(key=b"k")
 
@@ -260,3 +260,27 @@ def test_a_replaced_state_that_cannot_be_removed_is_left_for_the_next_start(
     store.close()
     Store(tmp_path / "store", map_size=1 << 24).close()
     assert len(list((tmp_path / "store").glob("state-*"))) == 1
+
+
+@pytest.mark.parametrize("size", [0, 500, 2_000])
+def test_a_copy_in_the_key_index_that_is_not_the_record_is_noticed(tmp_path: Path, size: int) -> None:
+    with machine(tmp_path / "machine") as under_test:
+        feed = Feed(under_test)
+        for key in (b"k", b"other", b"gone", b"l" * 500):
+            feed.put(key, b"v" * size)
+        feed(pb.DeleteRangeRequest(key=b"gone"))
+        assert [len(item.value) for item in under_test.range(0, pb.RangeRequest(key=b"a", range_end=b"z")).kvs] == [
+            size
+        ] * 3
+    store = Store(tmp_path / "machine", map_size=MAP_SIZE)
+    with store.read() as view:
+        assert list(view.damaged(0)) == []
+        table = view.tables.spaces[0].keys
+        row = view.get(table, b"k")
+    assert row is not None
+    assert (len(row) > SLOT) == (size <= 500)
+    with store._environment.env.begin(write=True) as txn:
+        txn.put(b"k", row[:-1] + b"w" if size <= 500 else row + b"more", db=table.handle)
+    with store.read() as view:
+        assert [main_of(revision) for revision in view.damaged(0)] == [2]
+    store.close()
