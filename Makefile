@@ -8,7 +8,7 @@ PLAIN := $(if $(MAKE_TERMOUT),\033[0m)
 say = @printf '$(BOLD)%s$(PLAIN)\n' '$(1)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint gen gen-check api-check api-accept bench peers clean
+.PHONY: help setup demo test coverage lint gen gen-check api-check api-accept bench faults peers clean
 
 help: ## list the targets
 	@printf 'Quartet. Start with $(BOLD)make demo$(PLAIN) or $(BOLD)make test$(PLAIN); each sets up what it needs.\n\n'
@@ -51,6 +51,9 @@ api-check: setup ## fail if protos/ break a client of the committed API image
 
 api-accept: setup ## make the present API the committed image: deliberately, after api-check
 	$(BIN)/python protos/gen.py accept
+
+faults: setup ## ten minutes of faults against real clusters, every answer judged (SEED=n DURATION=seconds)
+	@PYTHONPATH=tests $(BIN)/python -m faults $(if $(SEED),--seed $(SEED)) --duration $(or $(DURATION),600) $(ARGS)
 
 bench: setup peers ## measure the Metastore beside real etcd (ARGS="--quick")
 	$(BIN)/python benchmarks/meta.py $(ARGS)

@@ -35,6 +35,8 @@ VERSION = "3.4.23"
 
 _log = logging.getLogger(__name__)
 _PUBLISH_RETRY = 0.5
+_TAIL_ENTRIES = 10_000
+"""Entries kept for followers that are a little behind; fewer where trims are to come sooner than that."""
 
 
 class Node:
@@ -108,6 +110,7 @@ class Node:
             election_max=config.election[1],
             snapshot_entries=config.snapshot_entries,
             test_bug=config.test_bug,
+            tail_entries=min(_TAIL_ENTRIES, config.snapshot_entries),
         )
         # the hubs listen first: an event reaches the watchers' loop before the answer to its write
         self.hubs = {space: WatchHub(self.machine, space, loop) for space in SPACES}

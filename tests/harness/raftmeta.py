@@ -50,6 +50,14 @@ class RaftmetaCluster:
             command += ["--initial-cluster", self._cluster]
         return [*command, *self._extra]
 
+    def log(self, member: int) -> Path:
+        """The file with what member number `member` wrote to stderr."""
+        return self._directory / f"{self.names[member]}.log"
+
+    def environment(self, member: int) -> dict[str, str]:
+        """Return the environment that member number `member` starts in."""
+        return {**os.environ, "PYTHONUNBUFFERED": "1"}
+
     def start(self, member: int, timeout: float = 30.0) -> None:
         """Start one member and wait until it takes calls; raises TimeoutError with what it wrote otherwise."""
         self.launch(member)
@@ -58,10 +66,9 @@ class RaftmetaCluster:
     def launch(self, member: int) -> None:
         """Start one member without waiting for it."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        with (self._directory / f"{self.names[member]}.log").open("ab") as log:
+        with self.log(member).open("ab") as log:
             self.processes[member] = subprocess.Popen(
-                self.command(member), stdout=subprocess.PIPE, stderr=log, text=True, env=environment
+                self.command(member), stdout=subprocess.PIPE, stderr=log, text=True, env=self.environment(member)
             )
 
     def wait(self, member: int, timeout: float = 30.0) -> None:
@@ -78,7 +85,7 @@ class RaftmetaCluster:
                     return
             if process.poll() is not None:
                 break
-        log = (self._directory / f"{self.names[member]}.log").read_text(errors="replace")
+        log = self.log(member).read_text(errors="replace")
         raise TimeoutError(f"{self.names[member]} did not start (exit status {process.poll()}):\n{log[-4000:]}")
 
     def kill(self, member: int) -> None:

@@ -1,0 +1,140 @@
+"""The plan of a run: which faults, when, how long, on which cluster. A pure function of seed and duration."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+SIZES = (1, 3, 5)
+OVERHEAD = 9.0
+"""Seconds of a phase that are not load: the start of its cluster, its end, its checks."""
+_PHASE = 300.0
+"""Seconds a round over all sizes should take at most, so that histories stay short enough to be searched."""
+CLEAR = "clear"
+WEATHER = (CLEAR, CLEAR, CLEAR, "slow", "lossy", "shuffled")
+_SHARE = {1: 0.16, 3: 0.48, 5: 0.36}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of fault as the plan sees it.
+
+    Attributes:
+        name: What it is called in the report.
+        sizes: Sizes of cluster on which it can happen.
+        dwell: Shortest and longest time it lasts, in seconds.
+        recovery: Seconds it takes beside, on a machine at rest.
+        weather: Whether the network may be bad meanwhile.
+    """
+
+    name: str
+    sizes: frozenset[int]
+    dwell: tuple[float, float]
+    recovery: float
+    weather: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One fault of a phase.
+
+    Attributes:
+        kind: Its kind.
+        at: When it begins at the earliest, in seconds of the phase's load.
+        dwell: How long it lasts at least, in seconds.
+        seed: Of whatever it draws.
+        weather: What the network between all members is like meanwhile: one of `WEATHER`.
+    """
+
+    kind: str
+    at: float
+    dwell: float
+    seed: int
+    weather: str = CLEAR
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One cluster's life: its size, how many seconds of load, and the faults in their order."""
+
+    size: int
+    seconds: float
+    steps: tuple[Step, ...]
+
+
+def plan(
+    seed: int, duration: float, catalogue: Mapping[str, Kind], sizes: Collection[int] = SIZES
+) -> tuple[Phase, ...]:
+    """Plan a run of about `duration` seconds, start and checks of its clusters included.
+
+    Every kind that can happen on one of `sizes` happens once at least when there is time for it; with less time a part
+    of them does, by seed. Raises ValueError when `sizes` or `catalogue` leave nothing to do.
+    """
+    dice = random.Random(f"plan {seed} {duration}")
+    rounds = max(1, round(duration / _PHASE))
+    order = [size for _ in range(rounds) for size in dice.sample(sorted(sizes), len(sizes))]
+    load = max(duration - OVERHEAD * len(order), 2.0 * len(order))
+    whole = sum(_SHARE.get(size, 1.0) for size in order)
+    seconds = [load * _SHARE.get(size, 1.0) / whole for size in order]
+    drawn = _draw(dice, catalogue, order, seconds)
+    return tuple(
+        Phase(size, length, _timed(dice, kinds, size, length))
+        for size, length, kinds in zip(order, seconds, drawn, strict=True)
+    )
+
+
+def planned(phases: Sequence[Phase]) -> dict[str, int]:
+    """How many faults of each kind the phases hold."""
+    return dict(sorted(Counter(step.kind for phase in phases for step in phase.steps).items()))
+
+
+def _draw(
+    dice: random.Random, catalogue: Mapping[str, Kind], order: list[int], seconds: list[float]
+) -> list[list[Kind]]:
+    """Kinds for every phase: first each kind once, where most time is left, then more of any until time is used up."""
+    left = list(seconds)
+    drawn: list[list[Kind]] = [[] for _ in order]
+
+    def place(kind: Kind) -> bool:
+        cost = kind.dwell[0] + kind.recovery
+        fitting = [
+            phase for phase, size in enumerate(order) if size in kind.sizes and left[phase] >= cost - (not drawn[phase])
+        ]
+        if not fitting:
+            return False
+        best = max(fitting, key=lambda phase: left[phase])
+        drawn[best].append(kind)
+        left[best] -= cost
+        return True
+
+    possible = [kind for _, kind in sorted(catalogue.items()) if kind.sizes & set(order)]
+    if not possible:
+        raise ValueError("no kind of fault is possible on these sizes")
+    # those that fit one size only come first, or others would have taken its time
+    first = sorted(dice.sample(possible, len(possible)), key=lambda kind: len(kind.sizes & set(order)))
+    for kind in first:
+        place(kind)
+    while any(place(kind) for kind in dice.sample(possible, len(possible))):
+        pass
+    for phase, kinds in enumerate(drawn):
+        if not kinds:
+            kinds.append(dice.choice([kind for kind in possible if order[phase] in kind.sizes]))
+        dice.shuffle(kinds)
+    return drawn
+
+
+def _timed(dice: random.Random, kinds: list[Kind], size: int, seconds: float) -> tuple[Step, ...]:
+    """Put the kinds in a row; what time is left over makes them last longer."""
+    least = sum(kind.dwell[0] + kind.recovery for kind in kinds)
+    spare = max(0.0, seconds - least)
+    room = sum(kind.dwell[1] - kind.dwell[0] for kind in kinds) or 1.0
+    at, steps = 0.0, []
+    for kind in kinds:
+        shortest, longest = kind.dwell
+        dwell = shortest + (longest - shortest) * min(1.0, spare / room) * dice.random()
+        weather = dice.choice(WEATHER) if kind.weather and size > 1 else CLEAR
+        steps.append(Step(kind.name, round(at, 2), round(dwell, 2), dice.getrandbits(48), weather))
+        at += dwell + kind.recovery + max(0.0, spare - room) / len(kinds)
+    return tuple(steps)
