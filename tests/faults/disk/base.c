@@ -47,7 +47,7 @@ _Noreturn void die(const char *what, const char *path) {
     abort();
 }
 
-void count(int64_t *counter) { __atomic_add_fetch(counter, 1, __ATOMIC_RELAXED); }
+int64_t count(int64_t *counter) { return __atomic_add_fetch(counter, 1, __ATOMIC_RELAXED); }
 
 void give_back(off_t bytes) {
     if (bytes > 0 && __atomic_load_n(&control->room, __ATOMIC_RELAXED) >= 0)

@@ -10,13 +10,14 @@ _NUMBERS = (
     "sync_errno",
     "room",
     "clock_offset_ns",
+    "kill_at",
     "syncs",
     "syncs_delayed",
     "syncs_failed",
     "writes_refused",
     "clock_reads_shifted",
 )
-COUNTERS = _NUMBERS[4:]
+COUNTERS = _NUMBERS[5:]
 _ONLY = 8 * len(_NUMBERS)
 _ONLY_BYTES = 128
 

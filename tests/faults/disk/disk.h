@@ -14,6 +14,7 @@ struct control {
     int64_t sync_errno;      /* every sync fails with this; 0: none does */
     int64_t room;            /* bytes that files may still grow by; negative: no limit */
     int64_t clock_offset_ns; /* added to the wall clock */
+    int64_t kill_at;         /* the process is killed when it asks for the sync of that number; 0: it is not */
     int64_t syncs;           /* counters: fsync, fdatasync and writes through O_DSYNC */
     int64_t syncs_delayed;
     int64_t syncs_failed;
@@ -43,7 +44,7 @@ extern long (*real_syscall)(long, ...);
 #define SYS(name, ...) real_syscall(SYS_##name, __VA_ARGS__)
 #define ALSO(name, other) extern __typeof__(name) other __attribute__((alias(#name)))
 
-void count(int64_t *counter);
+int64_t count(int64_t *counter); /* the new value */
 void give_back(off_t bytes); /* room on a full disk */
 _Noreturn void die(const char *what, const char *path);
 void start(void); /* safe to call again */

@@ -62,13 +62,18 @@ class DiskLayer:
         """Let files grow by `room` bytes more in all; what is deleted and cut gives room back."""
         self._control["room"] = room
 
+    def kill_at_sync(self, number: int) -> None:
+        """Let the process be killed (SIGKILL) when it asks for the `number`-th sync from now, before that does anything."""
+        self._control["kill_at"] = self._control["syncs"] + number
+
     def clock_jump(self, seconds: float) -> None:
         """Move the wall clock by that much from where it is now; the monotonic clock stays."""
         self._control["clock_offset_ns"] += int(seconds * 1e9)
 
     def heal(self) -> None:
         """End every fault; the clock goes back too."""
-        self._control["sync_delay_ns"] = self._control["sync_errno"] = self._control["clock_offset_ns"] = 0
+        for fault in ("sync_delay_ns", "sync_errno", "clock_offset_ns", "kill_at"):
+            self._control[fault] = 0
         self._control["room"] = -1
         self._control.only("")
 

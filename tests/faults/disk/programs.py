@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from faults.disk import DiskLayer, DiskLayerUnavailable
 
 _PRELUDE = """

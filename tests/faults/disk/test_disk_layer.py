@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -212,6 +211,15 @@ def test_a_full_disk_takes_what_fits_and_gives_back_what_was_removed(disk: DiskL
     ]
 
 
+def test_a_process_is_killed_at_the_sync_it_is_told(disk: DiskLayer) -> None:
+    run(disk, "sync()")
+    disk.kill_at_sync(3)
+    with pytest.raises(AssertionError):
+        run(disk, "d = put('a', b'1'); os.fsync(d); sync(); os.pwrite(d, b'2', 0); os.fsync(d)")
+    disk.lose_power()
+    assert tree(disk) == {"a": b"1"}
+
+
 def test_the_wall_clock_jumps_and_the_monotonic_one_does_not(disk: DiskLayer) -> None:
     ask = "import time; print(int(time.time()), int(time.monotonic()))"
     before = [int(word) for word in run(disk, ask).split()]
@@ -244,12 +252,12 @@ def test_a_way_of_writing_it_does_not_follow_ends_the_program(disk: DiskLayer, w
 def test_a_write_behind_its_back_is_found(disk: DiskLayer) -> None:
     run_and_kill(disk, "os.fsync(put('a', b'x' * 9000)); sync()")
     disk.check()
+    (disk.directory / "b").touch()
+    with pytest.raises(AssertionError, match="came into being unseen"):
+        disk.lose_power()
+    (disk.directory / "b").unlink()
     with (disk.directory / "a").open("r+b") as file:
         file.seek(8500)
         file.write(b"y")
     with pytest.raises(AssertionError, match="offset 8192 was written unseen"):
-        disk.lose_power()
-    os.unlink(disk.directory / "a")
-    (disk.directory / "b").touch()
-    with pytest.raises(AssertionError, match="came into being unseen"):
         disk.lose_power()
