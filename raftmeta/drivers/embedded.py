@@ -10,12 +10,14 @@ from raftmeta.config import MAX_LEASE_TTL
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine import checks
-from raftmeta.machine.ranges import encode_range
+from raftmeta.machine.ranges import Found, as_message, encode_range
 from raftmeta.v1 import command_pb2
 from raftmeta.watch import watch_replies, watch_stream
 
 if TYPE_CHECKING:
     from raftmeta.node import Node
+
+_FEW = 300
 
 
 class EmbeddedMetastore:
@@ -33,10 +35,7 @@ class EmbeddedMetastore:
         checks.check_range(request)
         if not request.serializable:
             await self._node.reads.confirmed()
-        if request.range_end:  # its count alone may take long: in a thread it holds up nobody
-            answer = await self._loop.run_in_executor(None, self._machine.range, self._space, request)
-        else:
-            answer = self._machine.range(self._space, request)
+        answer = as_message(*await self._find(request))
         self._node.complete(answer.header)
         return answer
 
@@ -45,11 +44,16 @@ class EmbeddedMetastore:
         checks.check_range(request)
         if not request.serializable:
             await self._node.reads.confirmed()
-        if request.range_end:
-            found, revision = await self._loop.run_in_executor(None, self._machine.find, self._space, request)
-        else:
-            found, revision = self._machine.find(self._space, request)
+        found, revision = await self._find(request)
         return encode_range(found, self.header_bytes(revision))
+
+    async def _find(self, request: pb.RangeRequest) -> tuple[Found, int]:
+        """Look at a few keys at once; more take long, and in a thread they hold up nobody."""
+        found = self._machine.find(self._space, request, _FEW)
+        if found is None:
+            found = await self._loop.run_in_executor(None, self._machine.find, self._space, request)
+            assert found is not None
+        return found
 
     def header_bytes(self, revision: int) -> bytes:
         """Return a complete ResponseHeader, serialized."""

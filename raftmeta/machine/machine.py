@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,8 @@ from raftmeta.machine.applied import Applied, Change, LeaseRecord, Outcome, Resu
 from raftmeta.machine.dedup import Window
 from raftmeta.machine.hashing import hash_kv
 from raftmeta.machine.history import History, KeyRange, read_events, with_previous
-from raftmeta.machine.ranges import Found, find, read_range
+from raftmeta.machine.ranges import Found, as_message, find
+from raftmeta.store.counts import StepPassed
 from raftmeta.store.environment import StoreError, StoreFull
 from raftmeta.store.layout import SPACES
 from raftmeta.store.store import Store, inspect_copy
@@ -28,6 +30,8 @@ from raftmeta.v1 import command_pb2
 SWEEP = 2_000
 
 _log = logging.getLogger(__name__)
+
+_ATTEMPTS = (True, True, True, True, False)  # whether a view counts by blocks, which a step may overtake
 
 
 class Machine:
@@ -195,19 +199,28 @@ class Machine:
 
     def range(self, space: int, request: pb.RangeRequest) -> pb.RangeResponse:
         """Answer a checked Range (etcdserverpb.KV.Range). Raises MetastoreError: COMPACTED, FUTURE_REVISION."""
-        with self._store.read() as view:
-            state = view.space(space)
-            return read_range(view, space, request, state.current, state.compacted)
+        found = self.find(space, request)
+        assert found is not None
+        return as_message(*found)
 
-    def find(self, space: int, request: pb.RangeRequest) -> tuple[Found, int]:
-        """Find what a checked Range answers, and the current revision. Raises MetastoreError as `range` does."""
-        with self._store.read() as view:
-            state = view.space(space)
-            return find(view, space, request, state.current, state.compacted), state.current
+    def find(self, space: int, request: pb.RangeRequest, most: int = sys.maxsize) -> tuple[Found, int] | None:
+        """Find what a checked Range answers, and the current revision; None when that is more than `most` keys' work.
+
+        Raises MetastoreError as `range` does.
+        """
+        for counted in _ATTEMPTS:
+            with self._store.read(counted=counted) as view:
+                state = view.space(space)
+                try:
+                    found = find(view, space, request, state.current, state.compacted, most)
+                except StepPassed:
+                    continue
+                return None if found is None else (found, state.current)
+        raise AssertionError("a view without counts cannot be overtaken")
 
     def read_txn(self, space: int, request: pb.TxnRequest) -> pb.TxnResponse:
         """Answer a checked Txn for which `checks.is_read_only` holds. Raises MetastoreError as `range` does."""
-        with self._store.read() as view:
+        with self._store.read(counted=False) as view:
             return txns.read(view, space, request, view.space(space))
 
     def hash_kv(self, space: int, revision: int) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -62,6 +63,12 @@ def read_range(view: View, space: int, request: pb.RangeRequest, current: int, c
         MetastoreError: FUTURE_REVISION, COMPACTED.
     """
     found = find(view, space, request, current, compacted)
+    assert found is not None
+    return as_message(found, current)
+
+
+def as_message(found: Found, current: int) -> pb.RangeResponse:
+    """Return the RangeResponse of what was found; its header has the current revision only."""
     response = pb.RangeResponse(more=found.more, count=found.total)
     response.header.revision = current
     if found.records:
@@ -89,8 +96,15 @@ def _repeated(records: Sequence[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def find(view: View, space: int, request: pb.RangeRequest, current: int, compacted: int) -> Found:
-    """Find what a Range answers. Raises MetastoreError: FUTURE_REVISION, COMPACTED."""
+def find(
+    view: View, space: int, request: pb.RangeRequest, current: int, compacted: int, most: int = sys.maxsize
+) -> Found | None:
+    """Find what a Range answers; None when more than `most` keys would have to be looked at.
+
+    Raises:
+        MetastoreError: FUTURE_REVISION, COMPACTED.
+        StepPassed: The range must be counted, and a later step than this view's has been applied.
+    """
     main = request.revision
     if main > current:
         raise MetastoreError(Fault.FUTURE_REVISION)
@@ -98,6 +112,8 @@ def find(view: View, space: int, request: pb.RangeRequest, current: int, compact
         main = current
     if main < compacted:
         raise MetastoreError(Fault.COMPACTED)
+    if main < current and request.range_end and most < sys.maxsize:
+        return None
     if request.count_only:
         return Found([], _count(view, space, request, main), more=False)
     limit = max(request.limit, 0)
@@ -110,15 +126,19 @@ def find(view: View, space: int, request: pb.RangeRequest, current: int, compact
     )
     if order == pb.RangeRequest.NONE and target == pb.RangeRequest.KEY and not filtered:
         if request.range_end:
-            chosen = view.items(space, request.key, span_end(request.range_end), main, limit)
+            chosen = view.items(space, request.key, span_end(request.range_end), main, limit, most)
         else:
             item = view.item(space, request.key, main)
             chosen = [] if item is None else [item]
+        if chosen is None:
+            return None
         full = limit and len(chosen) == limit
         count = _count(view, space, request, main) if full else len(chosen)
         if request.keys_only:
             chosen = [_without_value(record) for record in chosen]
         return Found(chosen, count, more=count > len(chosen))
+    if most < sys.maxsize:
+        return None
     counted = _Counted(revisions(view, space, request.key, request.range_end, main))
     chosen, more = _arranged(view, space, request, counted, limit)
     return Found(chosen, counted.count, more=more)

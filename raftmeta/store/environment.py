@@ -12,7 +12,8 @@ import lmdb
 
 from raftmeta.store.buffer import Buffer
 from raftmeta.store.checkpoint import CheckpointError, CheckpointFile, go_back
-from raftmeta.store.layout import FORMAT, SPACES
+from raftmeta.store.counts import Counts
+from raftmeta.store.layout import FORMAT, PREFIX, SPACES
 from raftmeta.store.view import Tables, View
 from raftmeta.store.writes import WriteView
 
@@ -71,7 +72,9 @@ class Environment:
             self._descriptor = os.open(self._data, os.O_RDONLY | os.O_CLOEXEC)
             self._meta_bytes = 2 * int(self.env.stat()["psize"])
             self._pin = self.env.begin()
-            self.durable = View(self._pin, self.tables).applied()
+            present = View(self._pin, self.tables)
+            self.durable = present.applied()
+            self._counts = Counts((present.rows_alive(space, b"", None) for space in SPACES), PREFIX)
             if self._file is None:
                 self._file = CheckpointFile.create(path / CHECKPOINT, self._metas())
         except (lmdb.Error, OSError, StoreError) as error:
@@ -122,13 +125,13 @@ class Environment:
         if last:
             self._close()
 
-    def read(self) -> View:
-        """Begin a read transaction of the last step, which the caller ends by `txn.abort()`."""
+    def read(self, *, counted: bool = False) -> View:
+        """Begin a read transaction of the last step, which the caller ends by `txn.abort()`; see `View.count`."""
         while True:
             step, buffers = self._front
             txn = self.env.begin()
             if self._flushed < buffers[0].generation:
-                return View(txn, self.tables, step, buffers)
+                return View(txn, self.tables, step, buffers, self._counts if counted else None)
             txn.abort()  # LMDB may have later steps than the one that was looked at: look again
 
     @contextmanager
@@ -145,13 +148,31 @@ class Environment:
             step, buffers = self._front
             txn = self.env.begin()
             try:
-                yield WriteView(txn, self.tables, step + 1, buffers)
-            except BaseException:
-                buffers[0].forget(step + 1)
-                raise
+                view = WriteView(txn, self.tables, step + 1, buffers)
+                try:
+                    yield view
+                except BaseException:
+                    buffers[0].forget(step + 1)
+                    raise
+                self._show(view, step + 1, buffers)
             finally:
                 txn.abort()
-            self._front = step + 1, buffers
+
+    def _show(self, view: WriteView, step: int, buffers: tuple[Buffer, ...]) -> None:
+        """Make a step visible, and its keys counted, at one moment."""
+        counts, large = self._counts, dict[tuple[int, bytes], None]()
+        with counts.lock:
+            for space, row, by in view.flips:
+                if counts.spaces[space].change(row, by) is not None:
+                    large[space, row] = None
+            counts.step = step
+            self._front = step, buffers
+        for space, row in large:
+            blocks = counts.spaces[space]
+            first, end = blocks.bounds(row)  # only steps change the blocks, and there is one at a time
+            rows = list(view.rows_alive(space, first, end))
+            with counts.lock:
+                blocks.divided(first, rows)
 
     @property
     def crowded(self) -> bool:

@@ -81,9 +81,12 @@ class Store:
                 shutil.rmtree(stale)
         return Environment(directory / name, self._map_size)
 
-    def read(self) -> Reading:
-        """Open a read transaction: `with store.read() as view`. Raises StoreError when the store is closed."""
-        return Reading(self._entered())
+    def read(self, *, counted: bool = False) -> Reading:
+        """Open a read transaction: `with store.read() as view`; `counted` ranges are counted by blocks: see `View.count`.
+
+        Raises StoreError when the store is closed.
+        """
+        return Reading(self._entered(), counted=counted)
 
     @contextmanager
     def write(self) -> Iterator[WriteView]:
@@ -247,15 +250,16 @@ class Store:
 class Reading:
     """A read transaction, as a context."""
 
-    __slots__ = ("_environment", "_view")
+    __slots__ = ("_counted", "_environment", "_view")
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, *, counted: bool) -> None:
         """Read in an environment that was entered."""
         self._environment = environment
+        self._counted = counted
 
     def __enter__(self) -> View:
         """Begin."""
-        self._view = self._environment.read()
+        self._view = self._environment.read(counted=self._counted)
         return self._view
 
     def __exit__(self, *_: object) -> None:

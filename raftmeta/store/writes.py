@@ -7,17 +7,23 @@ import lmdb
 from raftmeta.etcd import kv_pb2 as kv
 from raftmeta.store import layout
 from raftmeta.store.buffer import Buffer, Table
+from raftmeta.store.counts import Flip
 from raftmeta.store.layout import ID, NO_REVISION, ORIGIN, REVISION, SUPERSEDED, Slot
 from raftmeta.store.view import COUNTERS, PAIR, SpaceState, SpaceTables, Tables, View
 
 
 class WriteView(View):
-    """The write transaction of a step: it sees what it writes; others see it when the step has ended."""
+    """The write transaction of a step: it sees what it writes; others see it when the step has ended.
+
+    Attributes:
+        flips: The keys that came to life and those that died.
+    """
 
     def __init__(self, txn: lmdb.Transaction[bytes], tables: Tables, step: int, buffers: tuple[Buffer, ...]) -> None:
         """Read from `txn` and the buffers; write `step` into the first of these."""
         super().__init__(txn, tables, step, buffers)
         self._buffer = buffers[0]
+        self.flips: list[Flip] = []
 
     def _set(self, table: Table, key: bytes, value: bytes | None) -> None:
         self._buffer.set(table, key, value, self._step)
@@ -40,7 +46,7 @@ class WriteView(View):
         record = layout.pack_record(new.revision, new.id, supersedes, value)
         tables = self.tables.spaces[space]
         self._buffer.set(tables.records, new.revision, record, self._step)
-        self._set_slot(tables, key, old, new, value)
+        self._set_slot(space, key, old, new, value)
 
     def delete(self, space: int, key: bytes, old: Slot, new: Slot, value: bytes) -> None:
         """Write a tombstone the same way."""
@@ -48,10 +54,14 @@ class WriteView(View):
         revision = new.revision + b"t"
         record = layout.pack_record(revision, new.id, old.revision, value)
         self._set(tables.records, revision, record)
-        self._set_slot(tables, key, old, new, value)
+        self._set_slot(space, key, old, new, value)
 
-    def _set_slot(self, tables: SpaceTables, key: bytes, old: Slot | None, new: Slot, value: bytes) -> None:
-        self._set(tables.keys, layout.table_key(key), layout.pack_slot(new, key, value))
+    def _set_slot(self, space: int, key: bytes, old: Slot | None, new: Slot, value: bytes) -> None:
+        tables = self.tables.spaces[space]
+        row = layout.table_key(key)
+        self._set(tables.keys, row, layout.pack_slot(new, key, value))
+        if new.alive != (old.alive if old is not None else 0):
+            self.flips.append((space, row, 1 if new.alive else -1))
         if old is None:
             if new.lease:
                 self._set(tables.attached, layout.lease_key(new.lease) + new.id, key)

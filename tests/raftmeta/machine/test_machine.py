@@ -432,8 +432,26 @@ def test_an_encoded_range_is_the_message(feed: Feed, size: int, options: dict[st
     for key in (b"a", b"b"):
         feed.put(key, b"v" * size)
     request = pb.RangeRequest(key=b"a", range_end=b"c", **options)  # type: ignore[arg-type]
-    found, revision = feed.machine.find(0, request)
+    answer = feed.machine.find(0, request)
+    assert answer is not None
+    found, revision = answer
     header = pb.ResponseHeader(cluster_id=1 << 63, member_id=9, revision=revision, raft_term=4)
     wanted = feed.machine.range(0, request)
     wanted.header.CopyFrom(header)
     assert encode_range(found, header.SerializeToString()) == wanted.SerializeToString()
+
+
+def test_a_range_of_more_than_a_few_keys_is_left_to_another_thread(feed: Feed) -> None:
+    for number in range(20):
+        feed.put(b"k%02d" % number)
+    feed(pb.DeleteRangeRequest(key=b"k03", range_end=b"k19"))
+    few = [pb.RangeRequest(key=b"k00", range_end=b"k05"), pb.RangeRequest(key=b"k00", range_end=b"l", limit=2)]
+    many = [
+        pb.RangeRequest(key=b"k00", range_end=b"l"),
+        pb.RangeRequest(key=b"k00", range_end=b"k02", revision=9),
+        pb.RangeRequest(key=b"k00", range_end=b"k02", sort_order=pb.RangeRequest.DESCEND),
+    ]
+    for request in few:
+        assert feed.machine.find(0, request, 6) == feed.machine.find(0, request)
+    for request in many:
+        assert feed.machine.find(0, request, 6) is None
