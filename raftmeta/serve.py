@@ -12,14 +12,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from grpc import aio
-
 from raftmeta.config import NodeConfig
 from raftmeta.consensus import seeded
 from raftmeta.http import HttpPort
 from raftmeta.node import Node
-from raftmeta.services import SERVER_OPTIONS, add_services
-from raftmeta.tls import TlsFiles, grpc_channel_credentials, grpc_server_credentials
+from raftmeta.services import add_services
+from raftmeta.serving import Server
+from raftmeta.tls import TlsFiles, grpc_channel_credentials
 
 _GRACE = 2.0
 _SWITCH_INTERVAL = 0.0005  # seconds: the Raft thread must not wait 5 ms for a busy serving loop to let go
@@ -73,7 +72,7 @@ async def serve(
     except ValueError as error:
         raise UsageError(f"{seeded.VARIABLE}: {error}") from error
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    server = aio.server(options=SERVER_OPTIONS)
+    server = Server()
     port = _bind(server, listen_client, tls)
     client = f"{listen_client.rpartition(':')[0]}:{port}"
     join_credentials = grpc_channel_credentials(tls) if tls is not None and config.join else None
@@ -99,13 +98,11 @@ async def serve(
     return 1 if node.consensus.failure is not None else 0
 
 
-def _bind(server: aio.Server, listen: str, tls: TlsFiles | None) -> int:
+def _bind(server: Server, listen: str, tls: TlsFiles | None) -> int:
     try:
-        if tls is not None:
-            return server.add_secure_port(listen, grpc_server_credentials(tls))
-        return server.add_insecure_port(listen)
-    except RuntimeError as error:
-        raise UsageError(f"cannot listen on {listen}: is another process using it?") from error
+        return server.listen(listen, tls)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot listen on {listen}: {error}; is another process using it?") from error
 
 
 async def _until_told(node: Node) -> None:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote, unquote
 
 import grpc
@@ -138,31 +138,11 @@ def node_names(certificate: dict[str, Any] | None) -> frozenset[str]:
     )
 
 
-def grpc_server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Credentials of a gRPC server that requires client certificates and follows its files. Raises TlsError."""
-    server_context(files)  # gRPC would report unusable files only at the first handshake
-    seen = files.stamp()
-
-    def configuration() -> grpc.ServerCertificateConfiguration:
-        ca, certificate, key = files.read()
-        return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=ca)
-
-    def changed() -> grpc.ServerCertificateConfiguration | None:
-        nonlocal seen
-        try:
-            stamp = files.stamp()
-            if stamp == seen:
-                return None
-            server_context(files)
-            seen = stamp
-            return configuration()
-        except TlsError as error:
-            _log.warning("new certificates cannot be used, the old ones stay", error=str(error))
-            return None
-
-    # None means "no change" (gRPC's own documentation); the type stubs leave it out.
-    fetch = cast("Callable[[], grpc.ServerCertificateConfiguration]", changed)
-    return grpc.dynamic_ssl_server_credentials(configuration(), fetch, require_client_authentication=True)
+def grpc_server_context(files: TlsFiles) -> ssl.SSLContext:
+    """Context of a gRPC server that requires client certificates. Raises TlsError."""
+    context = server_context(files)
+    context.set_alpn_protocols(["h2"])
+    return context
 
 
 def grpc_channel_credentials(files: TlsFiles) -> grpc.ChannelCredentials:

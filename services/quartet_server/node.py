@@ -124,7 +124,7 @@ class RunningNode:
             deadlines=Deadlines(config.limits.default_deadline, config.limits.max_deadline),
             certificates=tls is not None,
         )
-        server = port.create([interceptor], config.limits)
+        server = port.create(config.limits, interceptor.wrap)
         self._undo.push_async_callback(server.stop, None)
         self.address = port.bind(server, listen, tls)
         await self._open_store(tls)

@@ -1,4 +1,4 @@
-"""A real grpc.aio server with the port's interceptor around methods that a test writes as plain functions."""
+"""A real server with the port's interceptor around methods that a test writes as plain functions."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from quartet_server.rpc.interceptor import CallInterceptor
 from quartet_server.rpc.metrics import CallMetrics
 from quartet_server.rpc.port import bind, create
 
+from raftmeta.serving import Server
 from raftmeta.tls import TlsFiles
 
 SERVICE = "quartet.test.v1.TestService"
@@ -43,7 +44,7 @@ class Rpc:
     channel: aio.Channel
     registry: CollectorRegistry
     interceptor: CallInterceptor
-    server: aio.Server
+    server: Server
 
     def unary(self, method: str, channel: aio.Channel | None = None) -> Callable[..., Any]:
         """Return the multicallable of a unary method named `Service/Method`."""
@@ -101,7 +102,7 @@ async def serving(
         deadlines=deadlines,
         certificates=certificates,
     )
-    server = create([interceptor], limits or Limits())
+    server = create(limits or Limits(), interceptor.wrap)
     for service, table in ((SERVICE, methods), (FOREIGN, foreign or {})):
         handlers = {
             name: MAKERS[shape](behaviour, StringValue.FromString, _to_bytes)

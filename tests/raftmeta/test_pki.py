@@ -7,9 +7,8 @@ import ipaddress
 import os
 import ssl
 from collections.abc import Callable
-from concurrent import futures
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
@@ -20,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from harness import certificates
 
 from raftmeta import pki, tls
+from raftmeta.serving import Server
 
 NOW = dt.datetime(2030, 5, 1, 12, tzinfo=dt.UTC)
 
@@ -197,38 +197,38 @@ def test_a_context_follows_its_files_and_keeps_the_last_good_one(tmp_path: Path)
     assert followed.current() is second
 
 
-def ask(port: int, credentials: grpc.ChannelCredentials) -> bytes:
-    with grpc.secure_channel(f"localhost:{port}", credentials) as channel:
+async def ask(port: int, credentials: grpc.ChannelCredentials) -> bytes:
+    async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
         call: Callable[..., Any] = channel.unary_unary("/t.T/Who", request_serializer=None, response_deserializer=None)
-        return bytes(call(b"", timeout=10))
+        return bytes(await call(b"", timeout=10))
 
 
-def test_grpc_requires_a_client_certificate_and_follows_its_files(tmp_path: Path) -> None:
+async def test_grpc_requires_a_client_certificate_and_follows_its_files(tmp_path: Path) -> None:
     files = certificates.node(tmp_path, "n1")
     client = certificates.client(tmp_path, "z1", "z2")
 
-    def who(request: bytes, context: grpc.ServicerContext) -> bytes:
-        return b" ".join(sorted(cast("Any", context.auth_context()["x509_subject_alternative_name"])))
+    async def who(request: bytes, context: Any) -> bytes:
+        return b" ".join(sorted(context.auth_context()["x509_subject_alternative_name"]))
 
-    handler = grpc.method_handlers_generic_handler("t.T", {"Who": grpc.unary_unary_rpc_method_handler(who)})
-    server = grpc.server(futures.ThreadPoolExecutor(2), handlers=[handler])
-    port = server.add_secure_port("localhost:0", tls.grpc_server_credentials(files))
-    server.start()
+    server = Server()
+    server.add_registered_method_handlers("t.T", {"Who": grpc.unary_unary_rpc_method_handler(who)})
+    port = server.listen("localhost:0", files)
+    await server.start()
     try:
-        assert ask(port, tls.grpc_channel_credentials(client)) == b"quartet://zone/z1 quartet://zone/z2"
-        with pytest.raises(grpc.RpcError):
-            ask(port, grpc.ssl_channel_credentials(files.ca.read_bytes()))
+        assert await ask(port, tls.grpc_channel_credentials(client)) == b"quartet://zone/z1 quartet://zone/z2"
+        with pytest.raises(grpc.aio.AioRpcError):
+            await ask(port, grpc.ssl_channel_credentials(files.ca.read_bytes()))
         before = tls.grpc_channel_credentials(client)
         pki.create_ca(tmp_path / "ca.crt", tmp_path / "ca.key", overwrite=True)
         files.key.write_text("garbage")
-        assert ask(port, before) == b"quartet://zone/z1 quartet://zone/z2"
+        assert await ask(port, before) == b"quartet://zone/z1 quartet://zone/z2"
         certificates.node(tmp_path, "n1", overwrite=True)
-        with pytest.raises(grpc.RpcError):
-            ask(port, tls.grpc_channel_credentials(client))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await ask(port, tls.grpc_channel_credentials(client))
         pki.issue_client(certificates.authority(tmp_path), "c", ["z3"], client.certificate, client.key, overwrite=True)
-        assert ask(port, tls.grpc_channel_credentials(client)) == b"quartet://zone/z3"
+        assert await ask(port, tls.grpc_channel_credentials(client)) == b"quartet://zone/z3"
     finally:
-        server.stop(None).wait()
+        await server.stop(None)
 
 
 def test_the_ca_that_signs_is_found_in_a_bundle_by_its_key(tmp_path: Path, ca: pki.Authority) -> None:

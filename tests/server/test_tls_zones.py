@@ -145,7 +145,7 @@ def test_loopback_may_be_plaintext(host: str) -> None:
 
 
 async def test_missing_files_and_taken_ports_are_refused_with_a_hint(certificates: TlsFiles) -> None:
-    first, second = create([], Limits()), create([], Limits())
+    first, second = create(Limits()), create(Limits())
     try:
         taken = bind(first, Address("127.0.0.1", 0), None)
         with pytest.raises(PortRefused) as caught:

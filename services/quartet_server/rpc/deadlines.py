@@ -21,22 +21,22 @@ class Deadlines:
     default: float = 30.0
     maximum: float = 300.0
 
-    def of(self, remaining: float | None) -> Deadline:
-        """Return the deadline of a unary call whose caller left it `remaining` seconds (None: said nothing).
+    def beyond(self, remaining: float | None) -> float | None:
+        """Return the seconds after which to end a unary call whose caller left it `remaining` (None: said nothing).
 
-        A caller's own deadline below the maximum needs no timer here: gRPC ends the call when it passes.
+        None when its caller's own deadline is sooner than the maximum: the server ends the call when that passes.
         """
         if remaining is None:
-            return Deadline(self.default)
-        return Deadline(self.maximum if remaining > self.maximum else None)
+            return self.default
+        return self.maximum if remaining > self.maximum else None
 
 
 class Deadline:
-    """Ends the work inside `async with` after `seconds` and raises `DeadlinePassed`; None waits for ever."""
+    """Ends the work inside `async with` after `seconds` and raises `DeadlinePassed`."""
 
     __slots__ = ("_seconds", "_timeout")
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: float) -> None:
         """Prepare; the clock starts at `__aenter__`."""
         self._seconds = seconds
         self._timeout = asyncio.timeout(seconds)

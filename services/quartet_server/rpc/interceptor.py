@@ -1,11 +1,10 @@
-"""The one interceptor of the port: every call of every shape passes through it.
+"""What is wrapped around every method of the port, once, when it is added to the server.
 
 Calls of Quartet's services get, in this order: metrics, a request id, errors translated, a zone, a deadline. Calls of
 foreign services (the etcd API, health, reflection) keep their own contracts: they are counted, their aborts pass
 untouched, and only an exception that nobody expected is turned into INTERNAL.
 
-Composed into one because each further aio interceptor costs every call another task switch; each concern is its own
-module. A method is wrapped once and then found by its handler.
+Each concern is its own module; here they are composed, into as few coroutines per call as there can be.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import contextlib
 import inspect
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -26,12 +25,12 @@ from grpc import aio
 
 from quartet_server.errors import FieldInvalid, InternalFault, NodeStopping, QuartetError, RpcUnimplemented
 from quartet_server.rpc.call import Call, enter
-from quartet_server.rpc.deadlines import Deadlines
+from quartet_server.rpc.deadlines import Deadline, Deadlines
 from quartet_server.rpc.metrics import CallMetrics, MethodMetrics
 from quartet_server.rpc.status import DETAILS_KEY, clipped, from_metastore, to_status
 from quartet_server.rpc.zones import ZONE_KEY, certified_zones, require_certificate, zone_of
 from raftmeta.errors import MetastoreError
-from raftmeta.services.unreadable import STREAM, UNARY
+from raftmeta.serving.call import UNARY
 
 REQUEST_ID_KEY = "quartet-request-id"
 
@@ -42,13 +41,13 @@ _LATE_CALLS = 0.05  # seconds without a new call after which none is on its way
 _STOPPING = "the node is shutting down"
 _log = structlog.get_logger("quartet.rpc")
 
-_Context: TypeAlias = "aio.ServicerContext[Any, Any]"
+_Context: TypeAlias = Any  # a raftmeta.serving.Call
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Serve: TypeAlias = Callable[[Any, _Context], Awaitable[Any]]
 
 
-class CallInterceptor(aio.ServerInterceptor):
-    """Wraps every method of a server in what all calls share."""
+class CallInterceptor:
+    """Wraps every method of a server in what all calls share; `wrap` is for `raftmeta.serving.Server`."""
 
     def __init__(
         self,
@@ -73,7 +72,6 @@ class CallInterceptor(aio.ServerInterceptor):
         self._deadlines = deadlines or Deadlines()
         self._certificates = certificates
         self._clock = clock
-        self._wrapped: dict[str, _Handler] = {}
         self._streams: set[asyncio.Task[Any]] = set()
         self._ending = False
         self._refusing = False
@@ -82,19 +80,18 @@ class CallInterceptor(aio.ServerInterceptor):
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler | None:
-        """Return the method's handler, wrapped; None passes through and gRPC answers UNIMPLEMENTED."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or method is None:
-            return handler
-        wrapped = self._wrapped.get(method)
-        if wrapped is None:
-            wrapped = self._wrapped[method] = self._wrap(method, handler)
+    def wrap(self, method: str, handler: _Handler) -> _Handler:
+        """Return a handler of the same shape whose behaviour is served under the interceptor's care."""
+        requests, responses = bool(handler.request_streaming), bool(handler.response_streaming)
+        metrics = self._metrics.method(method, requests_stream=requests, responses_stream=responses)
+        shape = f"{'stream' if requests else 'unary'}_{'stream' if responses else 'unary'}"
+        serve = self._stream(_written(getattr(handler, shape))) if responses else getattr(handler, shape)
+        read = handler.request_deserializer
+        if method.startswith(_OURS):
+            serve = self._quartet(method, serve, timed=not (requests or responses))
+        read = _reader(read) if read is not None and not requests else read
+        make = getattr(grpc, f"{shape}_rpc_method_handler")
+        wrapped: _Handler = make(self._guarded(method, serve, metrics), read, handler.response_serializer)
         return wrapped
 
     async def drain(self, seconds: float) -> None:
@@ -121,42 +118,29 @@ class CallInterceptor(aio.ServerInterceptor):
         for task in self._streams:
             task.cancel()
 
-    def _wrap(self, method: str, handler: _Handler) -> _Handler:
-        """Return a handler of the same shape whose behaviour is served under the interceptor's care."""
-        requests, responses = bool(handler.request_streaming), bool(handler.response_streaming)
-        metrics = self._metrics.method(method, requests_stream=requests, responses_stream=responses)
-        shape = f"{'stream' if requests else 'unary'}_{'stream' if responses else 'unary'}"
-        serve = self._stream(_written(getattr(handler, shape))) if responses else getattr(handler, shape)
-        read = handler.request_deserializer
-        if method.startswith(_OURS):
-            serve = self._quartet(method, serve, timed=not (requests or responses))
-        read = _reader(read) if read is not None and not requests else read
-        make = getattr(grpc, f"{shape}_rpc_method_handler")
-        wrapped: _Handler = make(self._guarded(method, serve, metrics), read, handler.response_serializer)
-        return wrapped
-
     def _guarded(self, method: str, serve: _Serve, metrics: MethodMetrics) -> _Serve:
         """Count the call and see that it ends with a status somebody chose."""
         ours = method.startswith(_OURS)
 
         async def guarded(request: Any, context: _Context) -> Any:
-            metrics.started.inc()
+            metrics.started += 1
             if self._refusing:
                 self._refused += 1
-                metrics.handled[grpc.StatusCode.UNAVAILABLE].inc()
+                metrics.ended(grpc.StatusCode.UNAVAILABLE)
                 await self._refuse(ours, context)
+            if not self._in_flight:
+                self._idle.clear()
             self._in_flight += 1
-            self._idle.clear()
             began = self._clock()
             code = grpc.StatusCode.INTERNAL
             try:
                 if not ours and isinstance(request, FieldInvalid):
-                    await _end(context, code, UNARY.format(request.message))
+                    await context.abort(code, UNARY.format(request.message))
                 response = await serve(request, context)
-                code = _code(context) or grpc.StatusCode.OK
+                code = context.code() or grpc.StatusCode.OK
                 return response
             except aio.AbortError:
-                code = _code(context) or code
+                code = context.code() or code
                 raise
             except asyncio.CancelledError:
                 remaining = context.time_remaining()
@@ -165,17 +149,14 @@ class CallInterceptor(aio.ServerInterceptor):
                 raise
             except (MetastoreError, QuartetError) as error:  # only a foreign service lets one through to here
                 code = error.code
-                await _end(context, code, str(error))
+                await context.abort(code, str(error))
             except NotImplementedError:
                 code = grpc.StatusCode.UNIMPLEMENTED
-                await _end(context, code, f"{method} is not implemented")
-            except DecodeError as error:  # of a stream's request
-                await _end(context, code, STREAM.format(error))
+                await context.abort(code, f"{method} is not implemented")
             except Exception as error:  # noqa: BLE001 - whatever a service lets through must get a status
                 await self._unforeseen(method, self._new_id(), error, context)
             finally:
-                metrics.seconds.observe(self._clock() - began)
-                metrics.handled[code].inc()
+                metrics.ended(code, self._clock() - began)
                 self._in_flight -= 1
                 if not self._in_flight:
                     self._idle.set()
@@ -186,19 +167,27 @@ class CallInterceptor(aio.ServerInterceptor):
         """Add what only Quartet's own services have: request id, zone, deadline, the error tree."""
 
         async def served(request: Any, context: _Context) -> Any:
-            given = {str(key): value for key, value in context.invocation_metadata() or ()}
-            request_id = str(given.get(REQUEST_ID_KEY, ""))
-            if _REQUEST_ID.fullmatch(request_id) is None:
+            named = request_id = None
+            for key, value in context.invocation_metadata():
+                if key == REQUEST_ID_KEY:
+                    request_id = value if _REQUEST_ID.fullmatch(value) else None
+                elif key == ZONE_KEY:
+                    named = value
+            if request_id is None:
                 request_id = self._new_id()
             context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-            enter(Call(method, request_id))  # the log lines of a refused call carry its id too
+            call = Call(method, request_id)
+            enter(call)  # the log lines of a refused call carry its id too
             try:
-                enter(Call(method, request_id, self._zone(given.get(ZONE_KEY), context)))
+                zone = self._zone(named, context)
+                if zone != call.zone:
+                    enter(Call(method, request_id, zone))
                 if isinstance(request, FieldInvalid):
                     await _abort(context, request_id, request)
-                if not timed:
+                limit = self._deadlines.beyond(context.time_remaining()) if timed else None
+                if limit is None:
                     return await serve(request, context)
-                async with self._deadlines.of(context.time_remaining()):
+                async with Deadline(limit):
                     return await serve(request, context)
             except MetastoreError as error:
                 await _abort(context, request_id, from_metastore(error))
@@ -232,23 +221,20 @@ class CallInterceptor(aio.ServerInterceptor):
 
         return streamed
 
-    def _zone(self, named: str | bytes | None, context: _Context) -> str:
+    def _zone(self, named: str | None, context: _Context) -> str:
         """Return the zone of the call; raises ZoneInvalid, ZoneDenied, CertificateRequired."""
-        text = named.decode("ascii", "replace") if isinstance(named, bytes) else named
         if not self._certificates:
-            return zone_of(text, None)
-        return zone_of(text, require_certificate(certified_zones(context.auth_context())))
+            return zone_of(named, None)
+        return zone_of(named, require_certificate(certified_zones(context.auth_context())))
 
     async def _refuse(self, ours: bool, context: _Context) -> None:
         """Send a caller elsewhere: this node is shutting down."""
         if ours:
             await _abort(context, self._new_id(), NodeStopping(_STOPPING))
-        await _end(context, grpc.StatusCode.UNAVAILABLE, _STOPPING)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, _STOPPING)
 
     async def _unforeseen(self, method: str, request_id: str, error: Exception, context: _Context) -> None:
         """Log a fault of our own, once and whole, and answer INTERNAL with the id under which the log has it."""
-        if isinstance(error, aio.InternalError):  # writing to a caller that is gone
-            raise asyncio.CancelledError from None
         _log.error("call failed", method=method, request_id=request_id, exc_info=error)
         fault = InternalFault(
             f"a fault of the server's own; its log has the details under request id {request_id}",
@@ -283,24 +269,8 @@ def _written(behaviour: Callable[..., Any]) -> _Serve:
     return write_all
 
 
-def _code(context: _Context) -> grpc.StatusCode | None:
-    """Return the status code that the service set, if it set one."""
-    code = context.code()
-    return code if isinstance(code, grpc.StatusCode) else None
-
-
 async def _abort(context: _Context, request_id: str, error: QuartetError) -> None:
     """End the call with the error's status and details."""
     extra = {"request_id": request_id} if isinstance(error, InternalFault) else {}
     details = to_status(error, **extra).SerializeToString()
-    await _end(context, error.code, clipped(error.message), ((REQUEST_ID_KEY, request_id), (DETAILS_KEY, details)))
-
-
-async def _end(
-    context: _Context, code: grpc.StatusCode, message: str, trailing: Sequence[tuple[str, str | bytes]] = ()
-) -> None:
-    """Abort the call; to a caller that is gone it was cancelled."""
-    try:
-        await context.abort(code, message, trailing)
-    except aio.InternalError:
-        raise asyncio.CancelledError from None
+    await context.abort(error.code, clipped(error.message), ((REQUEST_ID_KEY, request_id), (DETAILS_KEY, details)))

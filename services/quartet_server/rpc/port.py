@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from grpc import aio
-
 from quartet_server.addresses import Address
 from quartet_server.config import Limits
-from raftmeta.tls import TlsError, TlsFiles, grpc_server_credentials
+from raftmeta import serving
+from raftmeta.serving import Server, Wrap
+from raftmeta.tls import TlsError, TlsFiles
 
 
 class PortRefused(Exception):  # noqa: N818 - it says what happened
@@ -24,18 +22,10 @@ class PortRefused(Exception):  # noqa: N818 - it says what happened
         self.hint = hint
 
 
-def create(interceptors: Sequence[aio.ServerInterceptor], limits: Limits) -> aio.Server:
-    """Return a server that takes messages and calls within `limits`; it has no port yet."""
-    return aio.server(
-        interceptors=interceptors,
-        maximum_concurrent_rpcs=limits.concurrent_calls,
-        options=[
-            ("grpc.max_receive_message_length", limits.message_bytes),
-            ("grpc.max_send_message_length", -1),  # etcd's ranges and snapshots have no such limit
-            ("grpc.so_reuseport", 0),  # two nodes on one port by mistake: the second must fail
-            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-        ],
+def create(limits: Limits, wrap: Wrap | None = None) -> Server:
+    """Return a server that takes messages and calls within `limits` and wraps its methods; it has no port yet."""
+    return Server(
+        serving.Limits(message_bytes=limits.message_bytes, concurrent_calls=limits.concurrent_calls), wrap=wrap
     )
 
 
@@ -49,18 +39,15 @@ def check(address: Address, tls: TlsFiles | None, *, insecure: bool) -> None:
         )
 
 
-def bind(server: aio.Server, address: Address, tls: TlsFiles | None) -> Address:
+def bind(server: Server, address: Address, tls: TlsFiles | None) -> Address:
     """Open the port and return its address with the port number in use. Raises PortRefused.
 
     With `tls` every caller must show a certificate, and a new handshake uses what the files hold then.
     """
     try:
-        if tls is None:
-            port = server.add_insecure_port(str(address))
-        else:
-            port = server.add_secure_port(str(address), grpc_server_credentials(tls))
+        port = server.listen(str(address), tls)
     except TlsError as error:
         raise PortRefused(str(error), "quartet cert node --help") from error
-    except RuntimeError as error:
+    except OSError as error:
         raise PortRefused(f"cannot listen on {address}: {error}", "choose another with --listen HOST:PORT") from error
     return Address(address.host, port)

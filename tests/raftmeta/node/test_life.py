@@ -25,7 +25,8 @@ from raftmeta.etcd import rpc_pb2_grpc as rpc
 from raftmeta.identity import Identity, IdentityError
 from raftmeta.node import Node
 from raftmeta.serve import UsageError, check_security
-from raftmeta.services import SERVER_OPTIONS, add_services
+from raftmeta.services import add_services
+from raftmeta.serving import Server
 from raftmeta.tls import TlsFiles
 
 
@@ -130,8 +131,8 @@ async def test_members_learn_each_others_names_and_leadership_moves_and_is_hande
             await node.stop()
 
 
-async def _served(node: Node) -> tuple[aio.Server, str]:
-    server = aio.server(options=SERVER_OPTIONS)
+async def _served(node: Node) -> tuple[Server, str]:
+    server = Server()
     port = server.add_insecure_port("127.0.0.1:0")
     add_services(server, node)
     await server.start()

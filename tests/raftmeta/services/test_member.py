@@ -19,7 +19,8 @@ from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.etcd import rpc_pb2_grpc as rpc
 from raftmeta.http import HttpPort
 from raftmeta.node import Node
-from raftmeta.services import SERVER_OPTIONS, add_services
+from raftmeta.services import add_services
+from raftmeta.serving import Server
 from raftmeta.snapshot import SnapshotError
 
 SPACE1 = (("raftmeta-space", "1"),)
@@ -42,7 +43,7 @@ async def member(tmp_path: Path) -> AsyncIterator[Member]:
     config = NodeConfig(data_dir=tmp_path / "data", name="solo", advertise_client="127.0.0.1:1", quota_bytes=4 << 20)
     node = await Node.start(config)
     await node.ready(20)
-    server = aio.server(options=SERVER_OPTIONS)
+    server = Server()
     port = server.add_insecure_port("127.0.0.1:0")
     add_services(server, node)
     await server.start()

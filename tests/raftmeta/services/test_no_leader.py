@@ -11,7 +11,8 @@ from harness.stores import start_nodes
 
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.etcd import rpc_pb2_grpc as rpc
-from raftmeta.services import SERVER_OPTIONS, add_services
+from raftmeta.services import add_services
+from raftmeta.serving import Server
 
 HAS_LEADER = (("hasleader", "true"),)
 
@@ -19,7 +20,7 @@ HAS_LEADER = (("hasleader", "true"),)
 async def test_calls_and_streams_that_require_a_leader_end_when_there_is_none(tmp_path: Path) -> None:
     nodes = await start_nodes(tmp_path, 3)
     last, *others = nodes
-    server = aio.server(options=SERVER_OPTIONS)
+    server = Server()
     port = server.add_insecure_port("127.0.0.1:0")
     add_services(server, last)
     await server.start()

@@ -1,0 +1,10 @@
+"""A gRPC server of our own: HTTP/2 and gRPC over asyncio. See DESIGN.md beside this file."""
+
+from __future__ import annotations
+
+from raftmeta.serving.call import Call
+from raftmeta.serving.limits import Limits
+from raftmeta.serving.methods import Handler, Wrap
+from raftmeta.serving.server import Server
+
+__all__ = ["Call", "Handler", "Limits", "Server", "Wrap"]

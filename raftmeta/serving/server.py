@@ -1,0 +1,194 @@
+"""A gRPC server over asyncio: takes the handlers of generated code and serves them over HTTP/2."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from raftmeta.serving.call import Call
+from raftmeta.serving.connection import Connection
+from raftmeta.serving.deadlines import DeadlineWheel
+from raftmeta.serving.dispatch import serve
+from raftmeta.serving.limits import Limits
+from raftmeta.serving.listener import Listener, bind
+from raftmeta.serving.messages import Budget
+from raftmeta.serving.methods import Method, Registry, Wrap
+from raftmeta.serving.stream import Stream
+from raftmeta.tls import FollowedContext, TlsFiles, grpc_server_context
+
+_TOO_MANY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!", ())
+_UNSENT = (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many answers wait for this client to take them", ())
+_LOOK = 4  # times that slow peers are looked at in the shortest time they may take
+
+
+class Server(aio.Server):
+    """Serves handlers to gRPC clients. Used from one event loop, on which everything it serves runs too.
+
+    A `grpc.aio.Server` to those who add services. Handlers are async functions and async generators; a response may be
+    bytes, which are then sent as they are, and a stream may be given several responses at once in a list.
+
+    Attributes:
+        loop: The loop.
+        limits: What callers may ask.
+        wheel: Deadlines of calls.
+        budget: What waiting requests take.
+    """
+
+    def __init__(self, limits: Limits | None = None, *, wrap: Wrap | None = None) -> None:
+        """Make a server without a port.
+
+        Args:
+            limits: What callers may ask.
+            wrap: Is given the path and handler of each method, once, and returns the handler to use.
+        """
+        self.loop = asyncio.get_running_loop()
+        self.limits = limits or Limits()
+        self.wheel = DeadlineWheel(self.loop)
+        self.budget = Budget(self.limits.buffered_bytes)
+        self._registry = Registry(wrap)
+        self._listeners: list[Listener] = []
+        self._connections: set[Connection] = set()
+        self._calls: set[Call] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._looking: asyncio.TimerHandle | None = None
+        self._stopped = asyncio.Event()
+        self._stopping = False
+
+    # handlers
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Add handlers that are asked for each new path."""
+        self._registry.add_generic(generic_rpc_handlers)
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Add the methods of a service."""
+        self._registry.add(service_name, method_handlers)
+
+    def find(self, path: str) -> Method:
+        """Return the method of a path. Raises Refusal."""
+        return self._registry.find(path)
+
+    # ports
+
+    def listen(self, address: str, tls: TlsFiles | None = None) -> int:
+        """Bind HOST:PORT, any free port for 0, and return the port; connections wait there until `start`.
+
+        With `tls` every caller must show a certificate, and each handshake uses what the files hold then. Raises
+        OSError, ValueError, TlsError.
+        """
+        context = FollowedContext(tls, grpc_server_context) if tls is not None else None
+        listener = Listener(
+            bind(address),
+            lambda: Connection(self),
+            context,
+            handshakes=self.limits.handshakes,
+            handshake_seconds=self.limits.handshake_seconds,
+        )
+        self._listeners.append(listener)
+        return listener.port
+
+    def add_insecure_port(self, address: str) -> int:
+        """Bind HOST:PORT for plaintext; see `listen`."""
+        return self.listen(address)
+
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
+        """Not offered: credentials of gRPC's cannot be looked into; `listen` takes files."""
+        raise NotImplementedError("use listen(address, files)")
+
+    # life
+
+    async def start(self) -> None:
+        """Take connections."""
+        for listener in self._listeners:
+            listener.start()
+        self._look_later()
+
+    async def stop(self, grace: float | None) -> None:
+        """Take no new connections and calls; give those in flight `grace` seconds, then cancel them."""
+        self._stopping = True
+        for listener in self._listeners:
+            await listener.close()
+        self._listeners.clear()
+        for connection in list(self._connections):
+            connection.leave()
+        if grace:
+            await self._all_ended(grace)
+        for call in list(self._calls):
+            call.cancel()
+        await self._all_ended(grace or 1.0)
+        for connection in list(self._connections):
+            connection.close()
+        await asyncio.sleep(0)  # transports that had nothing left to send close now
+        for connection in list(self._connections):
+            connection.abort()
+        await asyncio.sleep(0)
+        self.wheel.close()
+        if self._looking is not None:
+            self._looking.cancel()
+        self._stopped.set()
+
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+        """Wait until the server is stopped; returns True if `timeout` seconds were not enough."""
+        try:
+            await asyncio.wait_for(self._stopped.wait(), timeout)
+        except TimeoutError:
+            return True
+        return False
+
+    async def _all_ended(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except TimeoutError:
+            return
+
+    # for connections
+
+    def connected(self, connection: Connection) -> bool:
+        """Take a connection in; False when there are too many."""
+        if self._stopping or len(self._connections) >= self.limits.connections:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def disconnected(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
+
+    def serve(self, stream: Stream, message: bytes | None, *, compressed: bool = False) -> None:
+        """Serve the call of a stream, whose request is `message` or still to come; or refuse it."""
+        connection = stream.connection
+        if len(self._calls) >= self.limits.concurrent_calls:
+            connection.end_now(stream, _TOO_MANY)
+            return
+        if connection.sender.unsent > self.limits.unsent_bytes:
+            connection.end_now(stream, _UNSENT)
+            return
+        method = stream.head.method
+        assert method is not None
+        call = stream.call = Call(stream, method, self._served)
+        self._calls.add(call)
+        self._idle.clear()
+        call.task = self.loop.create_task(serve(call, message, compressed))
+
+    def _served(self, call: Call) -> None:
+        self._calls.discard(call)
+        if not self._calls:
+            self._idle.set()
+
+    def _look(self) -> None:
+        now = self.loop.time()
+        for connection in list(self._connections):
+            connection.inspect(now)
+        self._look_later()
+
+    def _look_later(self) -> None:
+        limits = self.limits
+        shortest = min(limits.handshake_seconds, limits.request_seconds, limits.silence_seconds, limits.answer_seconds)
+        self._looking = self.loop.call_later(shortest / _LOOK, self._look)
