@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from raftmeta._handing import hand_over
 from raftmeta.consensus.contract import Consensus, Refusal, Status
 from raftmeta.errors import Fault, MetastoreError
 
@@ -54,7 +55,7 @@ class Forwarder:
             if self._loop.is_closed():
                 reply(Refusal.STOPPED)
             else:
-                self._loop.call_soon_threadsafe(self._start, handler, payload, reply)
+                hand_over(self._loop, self._start, handler, payload, reply)
 
         self._consensus.serve(method, receive)
 
@@ -107,8 +108,7 @@ class Forwarder:
                 future.set_result(told)
 
         def done(told: bytes | Refusal) -> None:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(resolve, told)
+            hand_over(self._loop, resolve, told)
 
         self._consensus.call(member_id, method, payload, done, timeout)
         return await future

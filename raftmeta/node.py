@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from raftmeta import bootstrap
 from raftmeta.config import SPACES, NodeConfig
-from raftmeta.consensus import RaftConfig, RunningConsensus, start_consensus
+from raftmeta.consensus import RaftConfig, RunningConsensus, host_consensus
 from raftmeta.consensus.contract import Role, Status
 from raftmeta.drivers.embedded import EmbeddedMetastore
 from raftmeta.errors import Fault, MetastoreError
@@ -114,18 +114,15 @@ class Node:
         )
         # the hubs listen first: an event reaches the watchers' loop before the answer to its write
         self.hubs = {space: WatchHub(self.machine, space, loop) for space in SPACES}
-        self.consensus: RunningConsensus = await loop.run_in_executor(
-            None,
-            lambda: start_consensus(
-                raft,
-                self.identity.member_id,
-                self.identity.cluster_id,
-                founding.members,
-                self.machine,
-                config.data_dir / "raft",
-                factory,
-                contacts=founding.contacts,
-            ),
+        self.consensus: RunningConsensus = await host_consensus(
+            raft,
+            self.identity.member_id,
+            self.identity.cluster_id,
+            founding.members,
+            self.machine,
+            config.data_dir / "raft",
+            factory,
+            contacts=founding.contacts,
         )
         timeout = config.timeout
         self.reads = ReadGate(self.consensus, lambda: self.machine.applied()[0], loop, timeout)
@@ -136,7 +133,7 @@ class Node:
         self.leases = Leases(self.machine, self.proposer, self.reads, self._forwarder, loop, config.lease_checkpoint)
         self.membership = Membership(self.consensus, self._forwarder, loop, timeout)
         self.machine.on_applied(self._applied)
-        self.consensus.on_status(self._status_from_raft)
+        self.consensus.on_status(self._status_changed)
         self._status_changed(self.consensus.status())
         housekeeper = Housekeeper(self.machine, self.proposer, self.consensus, loop, config.compaction)
         self._tasks = [loop.create_task(housekeeper.run()), loop.create_task(self._publish())]
@@ -229,15 +226,14 @@ class Node:
         self.machine.close()
 
     def _applied(self, applied: Applied) -> None:
-        """Tell the loop what it waits for (Raft thread): one wake-up per step, none when nobody waits."""
+        """Give everybody what they wait for: consensus runs on this loop."""
         mine = [outcome for outcome in applied.outcomes if outcome.client == self.incarnation]
         leased = any(change.granted or change.revoked or change.checkpointed for change in applied.changes.values())
         if not mine and not leased:
             target = self.reads.target
             if not target or applied.index < target:
                 return
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._advance, mine, applied.changes if leased else {})
+        self._advance(mine, applied.changes if leased else {})
 
     def _advance(self, mine: list[Outcome], changes: dict[int, SpaceChange]) -> None:
         if self._stopped:
@@ -247,10 +243,6 @@ class Node:
         if mine:
             self.proposer.applied(mine)
         self.reads.advanced()
-
-    def _status_from_raft(self, status: Status) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._status_changed, status)
 
     def _status_changed(self, status: Status) -> None:
         if self._stopped:

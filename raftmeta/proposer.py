@@ -35,7 +35,7 @@ class Proposer:
     state machine applies once. A batch that is refused for a definite reason before it could have entered a log fails
     at once; anything else fails at its deadline with an unknown outcome.
 
-    All methods belong to the event loop, except `serve`'s handler, which runs on the Raft thread.
+    All methods belong to the event loop, except `serve`'s handler, which runs on the Raft loop.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class Proposer:
         return Fault.TIMEOUT_LEADER_FAIL if self.leader_changed_at > started else Fault.TIMEOUT
 
     def _answer_peer(self, caller: int, payload: bytes, reply: Callable[[bytes | Refusal], None]) -> None:
-        """Propose for another member (Raft thread). It learns the outcome by applying; only a refusal is told."""
+        """Propose for another member (Raft loop). It learns the outcome by applying; only a refusal is told."""
         reply(b"")
         self._consensus.propose(payload, functools.partial(self._tell_refusal, caller, payload))
 
@@ -244,7 +244,7 @@ class Proposer:
         self._consensus.call(caller, _REFUSED, notice, _ignore, self._timeout)
 
     def _hear_refusal(self, _: int, payload: bytes, reply: Callable[[bytes | Refusal], None]) -> None:
-        """Take in that a leader refused a batch of ours (Raft thread)."""
+        """Take in that a leader refused a batch of ours (Raft loop)."""
         reply(b"")
         client, sequence, name = payload.split(b" ")
         if int(client) == self._client and not self._loop.is_closed():

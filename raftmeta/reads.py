@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from raftmeta._handing import hand_over
 from raftmeta.consensus.contract import Consensus, Refusal
 from raftmeta.errors import Fault, MetastoreError
 
@@ -85,8 +86,7 @@ class ReadGate:
         round_number = self.rounds
 
         def done(told: int | Refusal) -> None:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._told, round_number, told)
+            hand_over(self._loop, self._told, round_number, told)
 
         self._consensus.read_index(done)
 

@@ -6,7 +6,8 @@ from .config import RaftConfig
 from .contract import Consensus, Entry, Member, Refusal, Role, StateMachine, Status
 from .counters import Counters
 from .files import create_data_dir, force_new_cluster
-from .runtime import PeerLink, RunningConsensus, TransportFactory, start_consensus
+from .hosting import host_consensus, start_consensus
+from .runtime import PeerLink, RunningConsensus, TransportFactory
 from .state import SafetyError, StartError
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "TransportFactory",
     "create_data_dir",
     "force_new_cluster",
+    "host_consensus",
     "start_consensus",
 ]

@@ -29,6 +29,8 @@ class RaftConfig:
             trips, too large delays heartbeats behind it.
         inflight_messages: Append messages on their way to one follower without an answer. 1 is stop-and-wait; many
             queue up memory for a slow follower.
+        hold: Seconds for which proposals may wait while earlier ones are not committed, to share a round. Too large and a slow disk
+            or a long way costs latency, 0 costs processor time.
         queued_bytes: Bytes proposed but not yet committed on this leader, beyond which proposals answer BUSY.
         queued_proposals: The same as a number of proposals.
         proposal_bytes: Largest single proposal; a larger one is refused as BUSY would be, and never retried with
@@ -52,6 +54,7 @@ class RaftConfig:
     log_bytes: int = 256 * 1024 * 1024
     append_bytes: int = 1024 * 1024
     inflight_messages: int = 8
+    hold: float = 0.004
     queued_bytes: int = 64 * 1024 * 1024
     queued_proposals: int = 10_000
     proposal_bytes: int = 4 * 1024 * 1024

@@ -109,7 +109,7 @@ class NoRoom(Exception):  # noqa: N818 - it says what is wrong
 class StateMachine(Protocol):
     """The replicated state machine below consensus.
 
-    `apply`, `install`, `applied` and `durable` are called on the Raft thread, never concurrently with each other. `snapshot` is
+    `apply`, `install`, `applied` and `durable` are called on the Raft loop, never concurrently with each other. `snapshot` is
     called on a background thread while `apply` goes on; it must show the state at one applied index.
 
     Determinism: the same entries give the same state on every node, whatever the clock, the machine or the batching of
@@ -139,8 +139,8 @@ class StateMachine(Protocol):
 class Consensus(Protocol):
     """One member's end of the Raft group.
 
-    Every method may be called from any thread and returns at once. Callbacks run on the Raft thread, exactly once,
-    and must not block; an exception in one is logged and harms nobody else.
+    Every method may be called from any thread and returns at once. Callbacks run on the Raft loop, which is the loop of whoever
+    hosts this member, exactly once, and must not block; an exception in one is logged and harms nobody else.
     """
 
     def propose(self, data: bytes, refused: Callable[[Refusal], None]) -> None:
@@ -192,10 +192,10 @@ class Consensus(Protocol):
         """
 
     def serve(self, method: str, handler: Callable[[int, bytes, Callable[[bytes | Refusal], None]], None]) -> None:
-        """Answer other members' calls of `method`: handler(caller's id, payload, reply), run on the Raft thread."""
+        """Answer other members' calls of `method`: handler(caller's id, payload, reply), run on the Raft loop."""
 
     def on_status(self, listener: Callable[[Status], None]) -> None:
-        """Call `listener` on the Raft thread when role, term, leader, membership or read_only changed."""
+        """Call `listener` on the Raft loop when role, term, leader, membership or read_only changed."""
 
     def stop(self) -> None:
-        """Stop for good: further calls answer STOPPED. Joins the Raft thread."""
+        """Stop for good: further calls answer STOPPED. Waits until it has; not for the Raft loop, which must go on meanwhile."""

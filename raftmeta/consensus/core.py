@@ -19,6 +19,8 @@ from .state import SafetyError, Surroundings
 
 logger = logging.getLogger(__name__)
 
+_HELD = 64
+"""Proposals above which none is held back: they are batches."""
 TERM_LEAP = 1 << 32
 """Terms by which a message may be ahead: decades of elections, and far from the end of what a term can count to."""
 _ROLES = {FOLLOWER: Role.FOLLOWER, CANDIDATE: Role.CANDIDATE, LEADER: Role.LEADER}
@@ -34,6 +36,8 @@ class Core(Enlisting):
         self._last_turn: float | None = None
         self._listeners: list[Callable[[Status], None]] = []
         self._retry_full_at = 0.0
+        self._appended_at = float("-inf")
+        self._shown: tuple[object, ...] = ()
         super().__init__(given)
         self.status = self._told = self.picture()
 
@@ -45,6 +49,13 @@ class Core(Enlisting):
 
     def _onTick(self, timeToWait: float = 0.0) -> None:
         """Replace pysyncobj's tick: the inbox comes before any timer, and nothing is promised before it is durable."""
+        self.begin_turn()
+        if self.sync_due:
+            self.make_durable()
+        self.end_turn()
+
+    def begin_turn(self) -> None:
+        """Do what comes before the log's sync. Nothing but `pulse` may follow before `end_turn`."""
         self.counters.ticks += 1
         self._mind_stall()
         for _ in range(len(self.inbox)):
@@ -53,31 +64,66 @@ class Core(Enlisting):
             self._later.popleft()()
         self.check_quorum()
         self.check_election()
-        self.tend_transfer()
-        self._checkCommandsToApply()
+        if self.transfer is not None:
+            self.tend_transfer()
+        if self.leads:
+            self.advance_commit()  # first, so that one message carries it with what is appended now
+        if self.proposals and not self.holding:
+            self._checkCommandsToApply()
         if self.leads:
             self.replicate_all()
-        if self.clock() >= self._retry_full_at:
-            self._make_durable()
+
+    def end_turn(self) -> None:
+        """Do what comes after the log's sync."""
         if self.leads and self.advance_commit():
             self.replicate_all()
-        if self.status.members != self.visible_members:
+        visible = self.visible_members
+        if self.status.members is not visible and self.status.members != visible:
             self.publish()  # whoever sees an entry applied sees the membership that came before it
         self._SyncObj__applyLogEntries()
         if self.machine_full and self.leads and self.voters:
             self.resign()  # others can answer what this member cannot apply
-        self.tend_change()
-        self.tend_reads()
-        self.tend_calls()
-        self.tend_snapshots()
+        if self._change is not None or self.departing:
+            self.tend_change()
+        if self.waiting or self.on_way is not None:
+            self.tend_reads()
+        if self._calls:
+            self.tend_calls()
+        if self.source is not None:
+            self.tend_snapshots()
         self._SyncObj__tryLogCompaction()
-        if self._after_sync and self.clock() >= self._retry_full_at:
-            self._make_durable()
+        if self._after_sync and self.sync_due:
+            self.make_durable()
         self.publish()
 
-    def _make_durable(self) -> None:
+    def pulse(self) -> None:
+        """Keep the followers following while a turn waits for a slow disk; not for longer than some elections take."""
+        if self.leads and self._last_turn is not None and self.clock() - self._last_turn < 3 * self.config.election_max:
+            self.beat_all()
+
+    @property
+    def sync_due(self) -> bool:
+        """Whether there is something to sync or to let out; with a full disk not before it is time to try again."""
+        return (
+            bool(self._after_sync or self.read_only or self.log.durable_index < self.log.last_index)
+            and self.clock() >= self._retry_full_at
+        )
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether entries wait for the disk."""
+        return self.log.durable_index < self.log.last_index
+
+    def end_sync(self) -> None:
+        """Take in how `sync_log` ended elsewhere. Raises what it raised unless the disk is full."""
+        self._settle(self.settle_sync())
+
+    def make_durable(self) -> None:
         """Sync; with a full disk stop leading, and try again a second later."""
-        if self.sync():
+        self._settle(self.sync())
+
+    def _settle(self, synced: bool) -> None:
+        if synced:
             return
         self._retry_full_at = self.clock() + 1.0
         if self.leads and self.voters:
@@ -189,10 +235,23 @@ class Core(Enlisting):
     @property
     def busy(self) -> bool:
         """Whether something waits for the next turn already."""
-        return bool(self.proposals or self._later)
+        return bool(self._later or (self.proposals and not self.holding))
+
+    @property
+    def holding(self) -> bool:
+        """Whether proposals had better wait for a moment: the last ones are not committed yet, and few large rounds cost every
+        member less than many small ones. Not for long: a slow disk or a long way takes several rounds at a time.
+        """
+        return (
+            self.leads
+            and self.commit < self.last_index
+            and self.clock() - self._appended_at < self.config.hold
+            and len(self.proposals) < _HELD
+        )
 
     def _checkCommandsToApply(self) -> None:
         """Append every waiting proposal; they leave in one message and become durable in one sync."""
+        self._appended_at = self.clock()
         for _ in range(len(self.proposals)):
             self.append_proposal(*self.proposals.popleft())
 
@@ -234,22 +293,35 @@ class Core(Enlisting):
             commit_index=self.commit,
             applied_index=self.last_applied,
             last_index=self.last_index,
-            members=dict(self.visible_members),
+            members=self.visible_members,
             match_index={peer.number: self.match[peer] for peer in self.peers.values()} if self.leads else {},
             read_only=self.read_only,
         )
 
     def publish(self) -> None:
         """Publish the picture, and tell listeners when more than indexes changed."""
+        shown = (
+            self.last_applied,
+            self.commit,
+            self.last_index,
+            self.role,
+            self.term,
+            self.leader,
+            self.read_only,
+            list(self.match.values()) if self.leads else None,
+        )
+        members = self.visible_members
+        if shown == self._shown and members is self._told.members:
+            return
+        self._shown = shown
         before, now = self._told, self.picture()
         self.status = self._told = now
-        if (before.role, before.term, before.leader_id, before.read_only, before.members) != (
+        if (before.role, before.term, before.leader_id, before.read_only) != (
             now.role,
             now.term,
             now.leader_id,
             now.read_only,
-            now.members,
-        ):
+        ) or (before.members is not now.members and before.members != now.members):
             for listener in list(self._listeners):
                 self.call_back(listener, now)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Counters:
-    """Plain numbers, written on the Raft thread only and read from anywhere.
+    """Plain numbers, written on the Raft loop only and read from anywhere.
 
     Attributes:
         ticks: Turns of the Raft loop.

@@ -22,7 +22,6 @@ class Elections(Installing):
         """Start as a follower that knows no leader."""
         self.pre_votes: set[int] | None = None
         self.votes: set[int] = set()
-        self.quorum_lost_at: float | None = None
         self.transfer: tuple[Peer, float, Callable[[int | Refusal], None]] | None = None
         self.transfer_sent_at = 0.0
         super().__init__(given)
@@ -38,7 +37,7 @@ class Elections(Installing):
         """Ask for an election when the leader has been silent for too long."""
         if self.role == LEADER or not self.is_voter or self.read_only:
             return
-        if self.majority({self.me}):
+        if not self.voters:
             self.campaign(transfer=False)  # the only voter need not wait for anybody
         elif self.deadline <= self.clock():
             self.deadline = self.clock() + self._SyncObj__generateRaftTimeout()
@@ -124,10 +123,10 @@ class Elections(Installing):
         """Lead: start every follower over and append an entry of this term, which commits what came before it."""
         now = self.clock()
         self.leader = self.selfNode
+        self.quorum_until = float("-inf")
         self._SyncObj__setState(LEADER)
         self.counters.leader_changes += 1
         self.round = 0
-        self.quorum_lost_at = None
         for peer in self.targets():
             peer.start_over(now)
             self.next[peer] = self.last_index + 1
@@ -147,12 +146,15 @@ class Elections(Installing):
 
     def check_quorum(self) -> None:
         """Stop leading when no majority was heard for one election timeout."""
-        if self.role != LEADER:
+        if self.role != LEADER or self.clock() < self.quorum_until:
             return
         since = self.clock() - self.config.election_max
         heard = {peer.number for peer in self.voters if peer.heard > since}
         if not self.majority(heard | {self.me}):
             self.resign()
+            return
+        oldest = min((peer.heard for peer in self.voters if peer.number in heard), default=self.clock())
+        self.quorum_until = oldest + self.config.election_max  # until then those heard are a majority
 
     # --- handing over --------------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, overload
+import operator
+from typing import Any
 
 import pysyncobj.version
 from pysyncobj.syncobj import SyncObj
@@ -73,29 +74,14 @@ def check_engine(engine: Any = SyncObj, version: str = pysyncobj.version.VERSION
 
 check_engine()
 
-T = TypeVar("T")
 
+def field(name: str) -> Any:
+    """Return a property that stands for one of pysyncobj's private attributes: read by a function in C, many times a turn."""
+    if name not in _FIELDS:
+        raise EngineError(f"{name} is not among the names checked at import")
+    mangled = f"_SyncObj__{name}"
 
-class Field(Generic[T]):
-    """A typed name for one of pysyncobj's private attributes."""
+    def put(instance: Any, value: Any) -> None:
+        setattr(instance, mangled, value)
 
-    def __init__(self, name: str) -> None:
-        """Take the attribute's name without the underscores and the class it is mangled with."""
-        if name not in _FIELDS:
-            raise EngineError(f"{name} is not among the names checked at import")
-        self._name = f"_SyncObj__{name}"
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> Field[T]: ...
-    @overload
-    def __get__(self, instance: object, owner: type) -> T: ...
-    def __get__(self, instance: object | None, owner: type) -> Field[T] | T:
-        """Return the attribute's value."""
-        if instance is None:
-            return self
-        value: T = instance.__dict__[self._name]
-        return value
-
-    def __set__(self, instance: object, value: T) -> None:
-        """Set the attribute."""
-        instance.__dict__[self._name] = value
+    return property(operator.attrgetter(mangled), put)

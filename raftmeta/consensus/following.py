@@ -51,7 +51,7 @@ class Following(Replication):
             raise SafetyError(f"two leaders in term {self.term}: this member and {peer.number:x}")
         self.follow(self.term, peer)
         self.heard_leader = self.clock()
-        self.deadline = self.heard_leader + self._SyncObj__generateRaftTimeout()
+        self.deadline = self.heard_leader + self.patience
 
     def _store(self, peer: Peer, append: peer_pb2.Append) -> None:
         """Append the entries this log lacks, after removing what conflicts with them."""

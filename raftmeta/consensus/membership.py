@@ -190,6 +190,7 @@ class Memberships(State):
                 self.match[peer] = 0
             peer.member = member
             self.departing.pop(number, None)
+        self.quorum_until = float("-inf")
         self.voters = {peer for peer in self.peers.values() if not peer.member.learner}
         self.learners = {peer for peer in self.peers.values() if peer.member.learner}
         self.tell_wire()

@@ -38,7 +38,7 @@ class Wire(Protocol):
 
 
 class Background(Protocol):
-    """Work off the Raft thread."""
+    """Work off the Raft loop."""
 
     def __call__(self, work: Callable[[], T], done: Callable[[T | Exception], None]) -> None:
-        """Run `work` elsewhere, then `done` with what it returned or raised, on the Raft thread."""
+        """Run `work` elsewhere, then `done` with what it returned or raised, on the Raft loop."""

@@ -7,14 +7,20 @@ from collections.abc import Callable
 from raftmeta.v1 import peer_pb2
 from raftmeta.wal import WalFull
 
-from .codec import COMMAND, HEADERS
+from .codec import COMMAND, HEADERS, VERSION
 from .contract import Refusal
 from .peer import Peer
 from .snapshots import Snapshots
+from .state import Surroundings
 
 
 class Replication(Snapshots):
     """Followers get a bounded window of appends each; an entry counts where it is durable, here as well."""
+
+    def __init__(self, given: Surroundings) -> None:
+        """Start without anything sent."""
+        self._encoded: tuple[tuple[int, ...], bytes] = ((), b"")  # the last append: what it carries, and its frame
+        super().__init__(given)
 
     def append_own(self, data: bytes) -> int:
         """Append an entry in this term as leader; returns its index. Raises WalFull."""
@@ -78,53 +84,60 @@ class Replication(Snapshots):
             if due or self.next[peer] <= self.last_index or peer.told_commit < self.commit:
                 self.replicate(peer, heartbeat=due)
 
+    def beat_all(self) -> None:
+        """Send a bare heartbeat to whom one is due; what it says of the log was said before."""
+        now = self.clock()
+        for peer in self.targets():
+            if now - peer.sent_at >= self.config.heartbeat:
+                agreed = max(self.match[peer], self.base_index)
+                self._append(peer, agreed, agreed)
+
     def replicate(self, peer: Peer, heartbeat: bool) -> None:
         """Send what fits the follower's window; at least a heartbeat when asked for one."""
         if peer.sending:
             if heartbeat:
-                self._append(peer, self.base_index, [])  # keeps the follower following; it may well refuse
+                self._append(peer, self.base_index, self.base_index)  # keeps the follower following; it may well refuse
             return
         sent = False
         while self.next[peer] <= self.last_index and self._window_open(peer):
             if self.next[peer] <= self.base_index:
                 self.begin_snapshot(peer)
                 if heartbeat and not sent:
-                    self._append(peer, self.base_index, [])
+                    self._append(peer, self.base_index, self.base_index)
                 return
-            entries = self.log.entries(self.next[peer], 5000, self.config.append_bytes)
-            self._append(
-                peer, self.next[peer] - 1, [peer_pb2.LogEntry(term=entry.term, data=entry.data) for entry in entries]
-            )
+            last = self.log.entries(self.next[peer], 5000, self.config.append_bytes)[-1].index
+            self._append(peer, self.next[peer] - 1, last)
             sent = True
+            peer.inflight.append(last)
             if peer.probing:
-                peer.inflight.append(entries[-1].index)
                 return
-            self.next[peer] = entries[-1].index + 1
-            peer.inflight.append(entries[-1].index)
+            self.next[peer] = last + 1
         if not sent and (heartbeat or (peer.told_commit < self.commit and not peer.probing)):
             if self.next[peer] <= self.base_index:
                 self.begin_snapshot(peer)
-            self._append(peer, max(self.next[peer] - 1, self.base_index), [])
+            agreed = max(self.next[peer] - 1, self.base_index)
+            self._append(peer, agreed, agreed)
 
     def _window_open(self, peer: Peer) -> bool:
         if peer.probing:
             return not peer.inflight  # a lost one is made good by the next heartbeat's answer
         return len(peer.inflight) < self.config.inflight_messages
 
-    def _append(self, peer: Peer, prev: int, entries: list[peer_pb2.LogEntry]) -> None:
+    def _append(self, peer: Peer, prev: int, last: int) -> None:
+        """Send the entries after `prev` up to `last`, none of them when that is the same; encoded once for all who lack them."""
         peer.told_commit = self.commit
         peer.sent_at = self.clock()
-        self.tell(
-            peer.number,
-            durable=False,
-            append=peer_pb2.Append(
-                prev_index=prev,
-                prev_term=self.log.term_of(prev),
-                entries=entries,
-                commit=self.commit,
-                round=self.round,
-            ),
-        )
+        named = self.term, prev, last, self.commit, self.round
+        if named != self._encoded[0]:
+            append = peer_pb2.Append(
+                prev_index=prev, prev_term=self.log.term_of(prev), commit=self.commit, round=self.round
+            )
+            if last > prev:
+                for entry in self.log.entries(prev + 1, last - prev):
+                    append.entries.add(term=entry.term, data=entry.data)
+            message = peer_pb2.PeerMessage(version=VERSION, term=self.term, append=append)
+            self._encoded = named, message.SerializeToString()
+        self._put_on_wire(peer.number, self._encoded[1])
 
     # --- answers -------------------------------------------------------------------------------------------------
 
@@ -159,6 +172,8 @@ class Replication(Snapshots):
 
     def advance_commit(self) -> bool:
         """Commit what a majority has durably, if it is of this term (Raft paper, section 5.4.2); whether it moved."""
+        if self.commit == self.last_index:
+            return False
         have = [self.match[peer] for peer in self.voters]
         if self.is_voter:
             have.append(self.log.durable_index)

@@ -1,28 +1,26 @@
-"""Consensus in its own thread: the core, its event loop, its transport and its files."""
+"""Consensus at work: the core on an event loop, with its transport and its files."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import threading
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from .calls import Handler, Reply
-from .codec import by_id
-from .config import RaftConfig
-from .contract import Consensus, Member, Refusal, StateMachine, Status
+from .contract import Consensus, Member, Refusal, Status
 from .core import Core
 from .counters import Counters
-from .files import open_files
-from .seeded import Bug, UnsyncedFiles
-from .state import Surroundings
 
 logger = logging.getLogger(__name__)
+
+_SLOW_SYNC = 0.01
+"""Seconds: a sync of the log that took longer is followed by one that the loop does not wait for."""
+
+_INBOX = 1_000
+"""Messages that wait while a turn waits for a slow disk; more are dropped."""
 
 T = TypeVar("T")
 Done = Callable[["int | Refusal"], None]
@@ -57,13 +55,13 @@ class RunningConsensus(Consensus, Protocol):
         """Why this member stopped by itself; None while it has not."""
 
     def on_failure(self, listener: Callable[[BaseException], None]) -> None:
-        """Call `listener` on the Raft thread when this member stops because going on would not be safe."""
+        """Call `listener` on the Raft loop when this member stops because going on would not be safe."""
 
     def trim_log(self, keep: int) -> None:
         """Trim the log down to `keep` applied entries, for a disk that is full."""
 
 
-class _LinkWire:
+class LinkWire:
     """A link as the core's way out; before it is up, and for a single member, no way at all."""
 
     def __init__(self) -> None:
@@ -71,118 +69,172 @@ class _LinkWire:
         self._peers: dict[int, Member] = {}
 
     def attach(self, link: PeerLink) -> None:
+        """Send on `link` from now on."""
         self._link = link
         link.set_peers(self._peers)
 
     def send(self, member_id: int, frame: bytes) -> bool:
+        """See `Wire.send`."""
         return self._link is not None and member_id in self._peers and self._link.send(member_id, frame)
 
     def set_peers(self, peers: Mapping[int, Member]) -> None:
+        """See `Wire.set_peers`."""
         self._peers = dict(peers)
         if self._link is not None:
             self._link.set_peers(self._peers)
 
 
-class RaftThread:
-    """One member at work: `Consensus`, with what metrics and the node need besides."""
+class Runtime:
+    """One member at work on an event loop: `Consensus`, with what metrics and the node need besides.
+
+    Everything happens on that loop; its methods may be called from any thread, and from the loop itself they take no detour.
+    A log that is quick to sync is synced in the turn. Once it was slow, syncs run in a thread of their own and the turn
+    ends when they have: until then only heartbeats leave, for a bounded time, so that nothing speaks of what is not durable.
+    """
 
     def __init__(
         self,
-        build: Callable[[_LinkWire, Callable[..., None]], tuple[Core, Callable[[], None]]],
+        build: Callable[[LinkWire, Callable[..., None]], tuple[Core, Callable[[], None]]],
         transport: TransportFactory | None,
-        loop_factory: Callable[[], asyncio.AbstractEventLoop],
         contacts: Mapping[int, Member],
     ) -> None:
-        """Prepare; `build` makes the core and the function that closes its files, on the Raft thread."""
+        """Prepare; `build` makes the core and the function that closes its files, in any thread."""
         self._build = build
         self._transport_factory = transport
-        self._loop_factory = loop_factory
         self._contacts = dict(contacts)
         self._core: Core
         self._loop: asyncio.AbstractEventLoop
+        self._home = 0
         self._stop: asyncio.Event
-        self._signalled = False
-        self._turning = False
+        self._signalled = False  # by another thread
+        self._turning = False  # a turn is due on the loop
         self._in_turn = False
+        self._syncing: asyncio.Future[None] | None = None
+        self._slow_disk = False
+        self._held: asyncio.TimerHandle | None = None  # ends the wait of proposals that the core holds back
+        self.task: asyncio.Task[None] | None = None  # held, or the loop would forget it
         self._failure: BaseException | None = None
         self._failure_listeners: list[Callable[[BaseException], None]] = []
         self._stopped = threading.Event()
+        self._ended = threading.Event()
         self._flushing = threading.RLock()  # a callback may ask for something again
-        self._started: Future[None] = Future()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="raft-snapshot")
-        self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
+        self._sync_thread = ThreadPoolExecutor(1, thread_name_prefix="raft-sync")
 
-    def start(self) -> None:
-        """Start the thread and wait until the core ticks; raises what kept it from starting."""
-        self._thread.start()
+    # --- the loop ------------------------------------------------------------------------------------------------
+
+    async def main(self, started: Callable[[], None]) -> None:
+        """Open up, tell `started`, turn until stopped, close. Raises what kept it from starting."""
+        self._loop = asyncio.get_running_loop()
+        self._home = threading.get_ident()
+        self._stop = asyncio.Event()
+        wire = LinkWire()
+        link: PeerLink | None = None
         try:
-            self._started.result()
-        except BaseException:
-            self._thread.join()
-            raise
-
-    # --- the thread ----------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        self._loop = self._loop_factory()
-        try:
-            self._loop.run_until_complete(self._main())
-        except BaseException as error:  # handed to start(), which raises it
-            if not self._started.done():
-                self._started.set_exception(error)
-            else:
-                logger.exception("the Raft thread failed while it stopped")
+            core, close = await self._built(wire)
+            self._core = core
+            core.contacts = self._contacts
+            core.tell_wire()
+            try:
+                if self._transport_factory is not None:
+                    link = await self._transport_factory(self._receive)
+                    wire.attach(link)
+                timer = self._loop.call_soon(self._beat)
+                self._turn()
+                started()
+                try:
+                    await self._stop.wait()
+                finally:
+                    timer.cancel()
+                    self._stopped.set()
+                    if self._syncing is not None:
+                        await asyncio.wait([self._syncing])
+                    self._flush()
+            finally:
+                if link is not None:
+                    await link.close()
+                close()
         finally:
             self._stopped.set()
-            self._executor.shutdown(wait=True)
-            self._loop.close()
+            self._ended.set()
 
-    async def _main(self) -> None:
-        self._stop = asyncio.Event()
-        wire = _LinkWire()
-        link: PeerLink | None = None
-        core, close = self._build(wire, self._in_background)
-        self._core = core
-        core.contacts = self._contacts
-        core.tell_wire()
+    async def _built(self, wire: LinkWire) -> tuple[Core, Callable[[], None]]:
+        """Build off the loop: a long log takes its time."""
+        building = self._loop.run_in_executor(None, self._build, wire, self._in_background)
         try:
-            if self._transport_factory is not None:
-                link = await self._transport_factory(self._receive)
-                wire.attach(link)
-            timer = self._loop.call_soon(self._beat)
-            self._turn()
-            self._started.set_result(None)
-            try:
-                await self._stop.wait()
-            finally:
-                timer.cancel()
-                self._stopped.set()
-                self._flush()
-        finally:
-            if link is not None:
-                await link.close()
-            close()
+            return await asyncio.shield(building)
+        except asyncio.CancelledError:
+            building.add_done_callback(
+                lambda built: None if built.cancelled() or built.exception() else built.result()[1]()
+            )
+            raise
 
     def _beat(self) -> None:
-        if not self._stop.is_set():
-            self._turn()
-            self._loop.call_later(self._core.config.heartbeat / 2, self._beat)
-
-    def _receive(self, sender: int, frame: bytes) -> None:
-        self._core.inbox.append((sender, frame))
-        if not self._turning:
-            self._turning = True
-            self._loop.call_soon(self._turn)  # after the other frames this turn of the loop brings
-
-    def _turn(self) -> None:
-        self._turning = False
-        self._signalled = False
         if self._stop.is_set():
             return
+        if self._syncing is None:
+            self._turn()
+        else:
+            self._core.pulse()
+        self._loop.call_later(self._core.config.heartbeat / 2, self._beat)
+
+    def _receive(self, sender: int, frame: bytes) -> None:
+        inbox = self._core.inbox
+        if len(inbox) >= _INBOX:
+            return  # Raft repeats what is lost
+        inbox.append((sender, frame))
+        self._due()
+
+    def _due(self) -> None:
+        """Have a turn after whatever else this turn of the loop brings."""
+        if not self._turning:
+            self._turning = True
+            self._loop.call_soon(self._due_turn)
+
+    def _due_turn(self) -> None:
+        if self._turning:
+            self._turn()
+
+    def _signalled_turn(self) -> None:
+        if self._signalled:
+            self._turn()
+
+    def _turn(self) -> None:
+        if self._syncing is not None:
+            return  # what came meanwhile is taken when it has ended
+        self._turning = self._signalled = False
+        if not self._stop.is_set():
+            self._run(self._whole_turn)
+
+    def _whole_turn(self) -> None:
+        core = self._core
+        core.begin_turn()
+        if self._slow_disk and core.unsynced and core.sync_due:
+            self._syncing = self._loop.run_in_executor(self._sync_thread, core.sync_log)
+            self._syncing.add_done_callback(self._synced)
+            return
+        if core.sync_due:
+            core.make_durable()
+            self._slow_disk = core.last_sync > _SLOW_SYNC
+        core.end_turn()
+
+    def _synced(self, syncing: asyncio.Future[None]) -> None:
+        self._syncing = None
+        if not self._stop.is_set():
+            self._run(self._rest_of_turn)
+            self._slow_disk = self._core.last_sync > _SLOW_SYNC / 2
+            self._due()
+
+    def _rest_of_turn(self) -> None:
+        self._core.end_sync()
+        self._core.end_turn()
+
+    def _run(self, step: Callable[[], None]) -> None:
+        """Take a step of the core; what it raises stops the member."""
         core = self._core
         self._in_turn = True
         try:
-            core.turn()
+            step()
         except Exception as error:
             logger.critical("this member stops: %s", error, exc_info=True)
             self._failure = error
@@ -191,9 +243,16 @@ class RaftThread:
                 core.call_back(listener, error)
         finally:
             self._in_turn = False
-        if core.busy and not self._signalled:
-            self._signalled = True
-            self._loop.call_soon(self._turn)
+        if self._syncing is not None:
+            return
+        if core.busy:
+            self._due()
+        elif core.proposals and self._held is None:
+            self._held = self._loop.call_later(core.config.hold, self._release)
+
+    def _release(self) -> None:
+        self._held = None
+        self._turn()
 
     def _in_background(self, work: Callable[[], T], done: Callable[[T | Exception], None]) -> None:
         def finish(future: Future[T]) -> None:
@@ -206,12 +265,13 @@ class RaftThread:
     # --- from any thread -----------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        if self._in_turn and threading.get_ident() == self._thread.ident:
-            return  # the turn that is on takes it, or is followed by another: no need to rouse the loop
-        if not self._signalled:
+        if threading.get_ident() == self._home:
+            if not self._in_turn:  # the turn that is on takes it, or is followed by another
+                self._due()
+        elif not self._signalled:
             self._signalled = True
             try:
-                self._loop.call_soon_threadsafe(self._turn)
+                self._loop.call_soon_threadsafe(self._signalled_turn)
             except RuntimeError:  # the loop is closed: stop() has answered what waited
                 self._signalled = False
 
@@ -282,10 +342,13 @@ class RaftThread:
 
     def tell(self, member_id: int, method: str, payload: bytes, unsent: Reply) -> None:
         """See `Consensus.tell`."""
-        self._ask(unsent, lambda: self._core.begin_tell(member_id, method, payload, unsent))
+        if threading.get_ident() == self._home and not self._stopped.is_set():
+            self._core.begin_tell(member_id, method, payload, unsent)  # it waits for nothing: no turn is needed
+        else:
+            self._ask(unsent, lambda: self._core.begin_tell(member_id, method, payload, unsent))
 
     def serve(self, method: str, handler: Handler) -> None:
-        """See `Consensus.serve`; `reply` may be called from any thread, the wire only from the Raft thread."""
+        """See `Consensus.serve`; `reply` may be called from any thread, the wire only from the Raft loop."""
 
         def handle(caller: int, payload: bytes, reply: Reply) -> None:
             def post(outcome: bytes | Refusal) -> None:
@@ -300,7 +363,7 @@ class RaftThread:
         self._core.on_status(listener)
 
     def on_failure(self, listener: Callable[[BaseException], None]) -> None:
-        """Call `listener` on the Raft thread when this member stops because going on would not be safe."""
+        """Call `listener` on the Raft loop when this member stops because going on would not be safe."""
         self._failure_listeners.append(listener)
 
     def trim_log(self, keep: int) -> None:
@@ -319,65 +382,16 @@ class RaftThread:
 
     @property
     def counters(self) -> Counters:
-        """Live counters; written on the Raft thread, read from any."""
+        """Live counters; written on the Raft loop, read from any."""
         return self._core.counters
 
     def stop(self) -> None:
-        """See `Consensus.stop`; safe to call twice, not from the Raft thread."""
-        if self._thread.is_alive():
+        """See `Consensus.stop`; safe to call twice, not from the loop."""
+        if not self._ended.is_set():
             try:
                 self._loop.call_soon_threadsafe(self._stop.set)
             except RuntimeError:
                 logger.debug("the Raft loop was closed already")
-            self._thread.join()
-
-
-def start_consensus(
-    config: RaftConfig,
-    member_id: int,
-    cluster_id: int,
-    bootstrap_members: Sequence[Member],
-    state_machine: StateMachine,
-    data_dir: Path,
-    transport: TransportFactory | None,
-    clock: Callable[[], float] = time.monotonic,
-    rng: random.Random | None = None,
-    contacts: Sequence[Member] = (),
-    loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
-) -> RunningConsensus:
-    """Open the log in `data_dir`, start the Raft thread and return once it ticks.
-
-    `bootstrap_members` is the membership of a cluster that never ran: it is used only when `data_dir` is new, is the
-    same on each of its members, and is empty for a member that joins a running cluster. Such a member names the
-    cluster's members in `contacts`: they may connect to it and be called, and nothing else follows from it.
-    `transport` is None for a single member, which then opens no socket. Raises ValueError when `data_dir` belongs to
-    another cluster or member, StartError when log and state machine do not fit together, WalError, and OSError when
-    the address cannot be bound.
-    """
-
-    def build(wire: _LinkWire, background: Callable[..., None]) -> tuple[Core, Callable[[], None]]:
-        files = UnsyncedFiles() if config.test_bug is Bug.EARLY_ACK else None
-        log, cabinet = open_files(data_dir, cluster_id, member_id, bootstrap_members, state_machine, files)
-        try:
-            core = Core(
-                Surroundings(
-                    member_id=member_id,
-                    cluster_id=cluster_id,
-                    config=config,
-                    log=log,
-                    machine=state_machine,
-                    cabinet=cabinet,
-                    wire=wire,
-                    background=background,
-                    clock=clock,
-                    rng=rng if rng is not None else random.SystemRandom(),
-                )
-            )
-        except BaseException:
-            log.close()
-            raise
-        return core, log.close
-
-    thread = RaftThread(build, transport, loop_factory, by_id(contacts))
-    thread.start()
-    return thread
+            self._ended.wait()
+        self._executor.shutdown(wait=True)
+        self._sync_thread.shutdown(wait=True)

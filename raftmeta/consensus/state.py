@@ -6,7 +6,8 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as made_by
 from typing import Any
 
 from pysyncobj.config import SyncObjConf
@@ -21,7 +22,7 @@ from .codec import VERSION
 from .config import RaftConfig
 from .contract import Refusal, StateMachine
 from .counters import Counters
-from .engine import CANDIDATE, FOLLOWER, LEADER, Field
+from .engine import CANDIDATE, FOLLOWER, LEADER, field
 from .peer import Peer
 from .ports import Background, Cabinet, Wire
 
@@ -64,7 +65,7 @@ class Surroundings:
     background: Background
     clock: Callable[[], float]
     rng: random.Random
-    counters: Counters = field(default_factory=Counters)
+    counters: Counters = made_by(default_factory=Counters)
 
 
 class _EngineJournal:
@@ -89,21 +90,21 @@ class _EngineJournal:
 class State(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
     """pysyncobj's state under readable names; the clock, the dice and the log are the injected ones."""
 
-    term = Field[int]("raftCurrentTerm")
-    voted_for = Field["int | None"]("votedForNodeId")
-    role = Field[int]("raftState")
-    leader = Field["Node | None"]("raftLeader")
-    deadline = Field[float]("raftElectionDeadline")
-    commit = Field[int]("raftCommitIndex")
-    last_applied = Field[int]("raftLastApplied")
-    next = Field["dict[Peer, int]"]("raftNextIndex")
-    match = Field["dict[Peer, int]"]("raftMatchIndex")
-    voters = Field["set[Peer]"]("otherNodes")
-    learners = Field["set[Peer]"]("readonlyNodes")
-    noop_index = Field["int | None"]("noopIDx")
-    change_index = Field["int | None"]("changeClusterIDx")
-    leader_commit = Field["int | None"]("leaderCommitIndex")
-    engine_log = Field[Any]("raftLog")
+    term: int = field("raftCurrentTerm")
+    voted_for: int | None = field("votedForNodeId")
+    role: int = field("raftState")
+    leader: Node | None = field("raftLeader")
+    deadline: float = field("raftElectionDeadline")
+    commit: int = field("raftCommitIndex")
+    last_applied: int = field("raftLastApplied")
+    next: dict[Peer, int] = field("raftNextIndex")
+    match: dict[Peer, int] = field("raftMatchIndex")
+    voters: set[Peer] = field("otherNodes")
+    learners: set[Peer] = field("readonlyNodes")
+    noop_index: int | None = field("noopIDx")
+    change_index: int | None = field("changeClusterIDx")
+    leader_commit: int | None = field("leaderCommitIndex")
+    engine_log: Any = field("raftLog")
 
     def __init__(self, given: Surroundings) -> None:
         """Take over pysyncobj's state and replace its memory journal by the log."""
@@ -126,6 +127,11 @@ class State(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         self.transferring = False
         self.round = 0  # quorum round of this leadership, for reads
         self._after_sync: list[tuple[int, bytes]] = []
+        self.last_sync = 0.0  # seconds
+        self.quorum_until = float("-inf")  # when this leader next has to count whom it heard
+        self.patience = 0.0  # seconds of silence after which this member asks for an election
+        self._sync_error: Exception | None = None
+        self._sync_dirty = False
         self._uncommitted: deque[tuple[int, int]] = deque()
         self._uncommitted_bytes = 0
         conf = SyncObjConf(
@@ -148,8 +154,9 @@ class State(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         self.deadline = self.clock() + self._SyncObj__generateRaftTimeout()
 
     def _SyncObj__generateRaftTimeout(self) -> float:
-        """Draw an election timeout, in seconds, from the injected dice."""
-        return self.rng.uniform(self.config.election_min, self.config.election_max)
+        """Draw an election timeout, in seconds, from the injected dice; the leader's messages renew it until the next is drawn."""
+        self.patience = self.rng.uniform(self.config.election_min, self.config.election_max)
+        return self.patience
 
     # --- the log -------------------------------------------------------------------------------------------------
 
@@ -169,19 +176,34 @@ class State(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         Messages that promise something about the log are only queued before this; they are dropped when the promise
         cannot be made.
         """
+        self.sync_log()
+        return self.settle_sync()
+
+    def sync_log(self) -> None:
+        """Make the log durable; touches nothing but the log, so that another thread may do it. Raises nothing."""
+        self._sync_error = None
+        self._sync_dirty = self.log.durable_index < self.log.last_index
         started = self.clock()
-        dirty = self.log.durable_index < self.log.last_index
         try:
             self.log.sync()
-        except WalFull as error:
+        except Exception as error:  # noqa: BLE001 - raised where the core runs
+            self._sync_error = error
+        if self._sync_dirty:
+            self.last_sync = self.clock() - started
+
+    def settle_sync(self) -> bool:
+        """Let out what waited for `sync_log`; False when it found the disk full. Raises any other error of it."""
+        error = self._sync_error
+        if isinstance(error, WalFull):
             self._after_sync.clear()
             self.read_only = str(error)
             return False
-        if dirty:
-            took = self.clock() - started
+        if error is not None:
+            raise error
+        if self._sync_dirty:
             self.counters.fsyncs += 1
-            self.counters.fsync_seconds += took
-            self.counters.fsync_max_seconds = max(self.counters.fsync_max_seconds, took)
+            self.counters.fsync_seconds += self.last_sync
+            self.counters.fsync_max_seconds = max(self.counters.fsync_max_seconds, self.last_sync)
         self.read_only = self.machine_full
         waiting, self._after_sync = self._after_sync, []
         for member_id, frame in waiting:
@@ -211,7 +233,7 @@ class State(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
     @property
     def leads(self) -> bool:
         """Whether this member is leader."""
-        return self.role == LEADER
+        return bool(self.role == LEADER)
 
     @property
     def leader_id(self) -> int:
@@ -236,7 +258,8 @@ class State(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         if leader is not None and (self.leader is None or self.leader != leader):
             self.counters.leader_changes += 1
         self.leader = leader
-        self._SyncObj__setState(FOLLOWER)
+        if self.role != FOLLOWER:
+            self._SyncObj__setState(FOLLOWER)
 
     @property
     def campaigns(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from raftmeta.transport.hello import Refused
 
 MAX_STRANGERS = 64
 """Connections that have not introduced themselves yet; more are closed unread."""
+
+_AT_A_TIME = 16
 
 _log = structlog.get_logger("raftmeta.transport")
 
@@ -43,7 +46,7 @@ class Listener:
         self._context = context
         self._timeout = handshake_timeout
         self._socket: socket.socket | None = None
-        self._acceptor: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
         self._greeting: set[asyncio.Task[None]] = set()
 
     async def open(self, address: str) -> str:
@@ -62,37 +65,61 @@ class Listener:
             sock.close()
             raise
         self._socket = sock
-        self._acceptor = self._loop.create_task(self._accept(sock))
+        self._listen()
         return f"{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
 
     async def close(self) -> None:
         """Stop accepting, and drop those that have not introduced themselves."""
-        tasks = [task for task in (self._acceptor, *self._greeting) if task is not None]
+        if self._socket is not None:
+            self._deaf()
+            self._socket.close()
+            self._socket = None
+        tasks = list(self._greeting)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
 
-    async def _accept(self, sock: socket.socket) -> None:
-        while True:
+    def _deaf(self) -> None:
+        """Accept nothing for now."""
+        assert self._socket is not None
+        self._loop.remove_reader(self._socket)
+        if self._retry is not None:
+            self._retry.cancel()
+
+    def _listen(self) -> None:
+        assert self._socket is not None
+        self._loop.add_reader(self._socket, self._accept, self._socket)
+
+    def _accept(self, sock: socket.socket) -> None:
+        """Take in those who knock. Not by `sock_accept`: one accepted while that is cancelled would be lost, open."""
+        for _ in range(_AT_A_TIME):
             try:
-                stream, origin = await self._loop.sock_accept(sock)
+                stream, origin = sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
             except OSError as error:  # out of descriptors, most likely: give others time to release some
                 _log.warning("cannot accept a connection", error=str(error))
-                await asyncio.sleep(0.1)
-                continue
+                self._deaf()
+                self._retry = self._loop.call_later(0.1, self._listen)
+                return
+            stream.setblocking(False)
             if len(self._greeting) >= MAX_STRANGERS:
                 stream.close()
                 _log.warning("too many connections at once, one closed unread", origin=str(origin))
                 continue
-            task = self._loop.create_task(self._greet(stream, str(origin)))
+            begun: list[bool] = []
+            task = self._loop.create_task(self._greet(stream, str(origin), begun))
             self._greeting.add(task)
-            task.add_done_callback(self._greeting.discard)
+            task.add_done_callback(functools.partial(self._greeted, stream, begun))
 
-    async def _greet(self, stream: socket.socket, origin: str) -> None:
+    def _greeted(self, stream: socket.socket, begun: list[bool], task: asyncio.Task[None]) -> None:
+        self._greeting.discard(task)
+        if not begun:
+            stream.close()  # cancelled before it began: nobody else knows of it
+
+    async def _greet(self, stream: socket.socket, origin: str, begun: list[bool]) -> None:
         """See one connection through handshake and greeting; afterwards it looks after itself."""
+        begun.append(True)
         connection = self._make()
         context = self._context()
         try:

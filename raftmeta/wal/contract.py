@@ -23,7 +23,7 @@ class HardState(NamedTuple):
 
 
 class Log(Protocol):
-    """A durable Raft log and hard state. Not thread-safe: it belongs to the Raft thread.
+    """A durable Raft log and hard state. Not thread-safe: it belongs to the Raft loop.
 
     The log holds the indices `first_index` to `last_index` without a gap (empty: last == first - 1). Appended entries
     are readable at once and durable after the next `sync`; only `durable_index` may be told to another member.

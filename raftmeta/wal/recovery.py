@@ -23,6 +23,7 @@ class Index:
         offsets: Offset of the record in its segment.
         sizes: Length of the record in its segment.
         runs: (first log index, segment) in order: which segment holds which entries.
+        next: Log index after the last entry.
     """
 
     base: int
@@ -30,16 +31,17 @@ class Index:
     offsets: array[int] = field(default_factory=lambda: array("Q"))
     sizes: array[int] = field(default_factory=lambda: array("Q"))
     runs: list[tuple[int, Segment]] = field(default_factory=list)
+    next: int = 0
 
-    @property
-    def next(self) -> int:
-        """Log index after the last entry."""
-        return self.base + len(self.terms)
+    def __post_init__(self) -> None:
+        """An empty log ends where it begins."""
+        self.next = self.base
 
     def add(self, segment: Segment, term: int, offset: int, size: int) -> None:
         """Note the next entry."""
         if not self.runs or self.runs[-1][1] is not segment:
             self.runs.append((self.next, segment))
+        self.next += 1
         self.terms.append(term)
         self.offsets.append(offset)
         self.sizes.append(size)
@@ -50,6 +52,7 @@ class Index:
         for values in (self.terms, self.offsets, self.sizes):
             del values[keep:]
         self.base = min(self.base, index)
+        self.next = self.base + len(self.terms)
         while self.runs and self.runs[-1][0] >= index:
             self.runs.pop()
 
@@ -152,7 +155,7 @@ def _chains(segment: Segment, found: Found) -> bool:
     """Whether `segment` continues the log read so far; the first one begins it."""
     index = found.index
     if len(found.segments) == 1:
-        index.base = segment.next_index
+        index.base = index.next = segment.next_index
         return segment.next_index <= found.state.state.start
     term = index.terms[-1] if index.terms else found.segments[0].previous_term
     return segment.next_index == index.next and (segment.previous_term == term or not index.terms)

@@ -15,7 +15,7 @@ from pysyncobj.syncobj import SyncObj
 
 from raftmeta.consensus import Member, RaftConfig, Refusal, SafetyError
 from raftmeta.consensus.codec import FormatError, decode, entry_kind, unpack_members
-from raftmeta.consensus.engine import EngineError, Field, check_engine
+from raftmeta.consensus.engine import EngineError, check_engine, field
 from raftmeta.consensus.installing import check_paths
 from raftmeta.v1 import peer_pb2
 
@@ -389,7 +389,7 @@ def test_a_pysyncobj_without_a_private_name_is_refused() -> None:
     with pytest.raises(EngineError, match=r"_SyncObj__applyLogEntries.*raftCommitIndex"):
         check_engine(Other, "0.3.17")
     with pytest.raises(EngineError, match="not among the names checked"):
-        Field[int]("raftSomething")
+        field("raftSomething")
 
 
 def test_entries_and_memberships_of_another_form_are_refused() -> None:

@@ -15,7 +15,7 @@ import pytest
 from harness.simnet import Simulation, Store
 
 from raftmeta.consensus import Member, RaftConfig, Refusal, Role, RunningConsensus, StartError, start_consensus
-from raftmeta.consensus.runtime import RaftThread
+from raftmeta.consensus.hosting import RaftThread
 
 CONFIG = RaftConfig(heartbeat=0.02, election_min=0.15, election_max=0.3)
 

@@ -1,0 +1,159 @@
+"""Starting a member's consensus: on the loop of whoever hosts it, or on one in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from .codec import by_id
+from .config import RaftConfig
+from .contract import Member, StateMachine
+from .core import Core
+from .files import open_files
+from .runtime import LinkWire, RunningConsensus, Runtime, TransportFactory
+from .seeded import Bug, UnsyncedFiles
+from .state import Surroundings
+
+logger = logging.getLogger(__name__)
+
+
+class RaftThread(Runtime):
+    """A member on a loop and in a thread of its own."""
+
+    def __init__(
+        self,
+        build: Callable[[LinkWire, Callable[..., None]], tuple[Core, Callable[[], None]]],
+        transport: TransportFactory | None,
+        contacts: Mapping[int, Member],
+    ) -> None:
+        """See `Runtime`."""
+        super().__init__(build, transport, contacts)
+        self._started: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run_loop, name="raft", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread and wait until the core ticks; raises what kept it from starting."""
+        self._thread.start()
+        try:
+            self._started.result()
+        except BaseException:
+            self._thread.join()
+            raise
+
+    def _run_loop(self) -> None:
+        try:
+            asyncio.run(self.main(lambda: self._started.set_result(None)))
+        except BaseException as error:  # handed to start(), which raises it
+            if not self._started.done():
+                self._started.set_exception(error)
+            else:
+                logger.exception("the Raft thread failed while it stopped")
+        finally:
+            self._ended.set()
+
+    def stop(self) -> None:
+        """See `Consensus.stop`; safe to call twice, not from the Raft thread."""
+        super().stop()
+        self._thread.join()
+
+
+def _builder(
+    config: RaftConfig,
+    member_id: int,
+    cluster_id: int,
+    bootstrap_members: Sequence[Member],
+    state_machine: StateMachine,
+    data_dir: Path,
+    clock: Callable[[], float],
+    rng: random.Random | None,
+) -> Callable[[LinkWire, Callable[..., None]], tuple[Core, Callable[[], None]]]:
+    def build(wire: LinkWire, background: Callable[..., None]) -> tuple[Core, Callable[[], None]]:
+        files = UnsyncedFiles() if config.test_bug is Bug.EARLY_ACK else None
+        log, cabinet = open_files(data_dir, cluster_id, member_id, bootstrap_members, state_machine, files)
+        try:
+            core = Core(
+                Surroundings(
+                    member_id=member_id,
+                    cluster_id=cluster_id,
+                    config=config,
+                    log=log,
+                    machine=state_machine,
+                    cabinet=cabinet,
+                    wire=wire,
+                    background=background,
+                    clock=clock,
+                    rng=rng if rng is not None else random.SystemRandom(),
+                )
+            )
+        except BaseException:
+            log.close()
+            raise
+        return core, log.close
+
+    return build
+
+
+def start_consensus(
+    config: RaftConfig,
+    member_id: int,
+    cluster_id: int,
+    bootstrap_members: Sequence[Member],
+    state_machine: StateMachine,
+    data_dir: Path,
+    transport: TransportFactory | None,
+    clock: Callable[[], float] = time.monotonic,
+    rng: random.Random | None = None,
+    contacts: Sequence[Member] = (),
+) -> RunningConsensus:
+    """Do as `host_consensus` on a loop in a thread of its own; returns once it ticks."""
+    build = _builder(config, member_id, cluster_id, bootstrap_members, state_machine, data_dir, clock, rng)
+    thread = RaftThread(build, transport, by_id(contacts))
+    thread.start()
+    return thread
+
+
+async def host_consensus(
+    config: RaftConfig,
+    member_id: int,
+    cluster_id: int,
+    bootstrap_members: Sequence[Member],
+    state_machine: StateMachine,
+    data_dir: Path,
+    transport: TransportFactory | None,
+    clock: Callable[[], float] = time.monotonic,
+    rng: random.Random | None = None,
+    contacts: Sequence[Member] = (),
+) -> RunningConsensus:
+    """Open the log in `data_dir`, run Raft on the running loop and return once it ticks.
+
+    Callbacks run on this loop then, and what blocks the loop delays heartbeats. `stop` is for another thread: the loop must go on meanwhile.
+
+    `bootstrap_members` is the membership of a cluster that never ran: it is used only when `data_dir` is new, is the
+    same on each of its members, and is empty for a member that joins a running cluster. Such a member names the
+    cluster's members in `contacts`: they may connect to it and be called, and nothing else follows from it.
+    `transport` is None for a single member, which then opens no socket. Raises ValueError when `data_dir` belongs to
+    another cluster or member, StartError when log and state machine do not fit together, WalError, and OSError when
+    the address cannot be bound.
+    """
+    build = _builder(config, member_id, cluster_id, bootstrap_members, state_machine, data_dir, clock, rng)
+    runtime = Runtime(build, transport, by_id(contacts))
+    loop = asyncio.get_running_loop()
+    started: asyncio.Future[None] = loop.create_future()
+    task = loop.create_task(runtime.main(lambda: started.set_result(None)), name="raft")
+    try:
+        await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task])
+        raise
+    if not started.done():
+        started.cancel()
+        await task
+    runtime.task = task
+    return runtime
