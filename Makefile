@@ -8,7 +8,7 @@ PLAIN := $(if $(MAKE_TERMOUT),\033[0m)
 say = @printf '$(BOLD)%s$(PLAIN)\n' '$(1)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint gen gen-check api-check api-accept bench faults peers clean
+.PHONY: help setup demo test coverage lint gen gen-check api-check api-accept bench scale growth soak faults peers clean
 
 help: ## list the targets
 	@printf 'Quartet. Start with $(BOLD)make demo$(PLAIN) or $(BOLD)make test$(PLAIN); each sets up what it needs.\n\n'
@@ -55,8 +55,17 @@ api-accept: setup ## make the present API the committed image: deliberately, aft
 faults: setup ## ten minutes of faults against real clusters, every answer judged (SEED=n DURATION=seconds)
 	@PYTHONPATH=tests $(BIN)/python -m faults $(if $(SEED),--seed $(SEED)) --duration $(or $(DURATION),600) $(ARGS)
 
-bench: setup peers ## measure the Metastore beside real etcd (ARGS="--quick")
+bench: setup peers ## measure the Metastore beside real etcd, ten minutes (ARGS="--quick")
 	$(BIN)/python benchmarks/meta.py $(ARGS)
+
+scale: setup peers ## measure stores of a million keys beside real etcd: memory, disk, snapshots, restarts (ARGS="--quick")
+	$(BIN)/python benchmarks/scale.py $(ARGS)
+
+growth: setup peers ## measure how costs grow with keys, members and values, beside real etcd (ARGS="--quick")
+	$(BIN)/python benchmarks/growth.py $(ARGS)
+
+soak: setup peers ## twenty minutes of moderate load: memory, files, log and latency must be flat (ARGS="--seconds 60")
+	$(BIN)/python benchmarks/soak.py $(ARGS)
 
 peers: .peers/usr/bin/etcd .peers/usr/bin/promtool ## fetch etcd and Prometheus from Debian into .peers/, to compare with; starts no service
 
