@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
 from faults.catalogue import MAKERS, Maker
 from faults.cluster import Cluster
 from faults.history import History
@@ -19,7 +20,7 @@ from faults.scene import Injection, Scene
 from faults.workload.load import Workload
 
 Say = Callable[[str], None]
-_BROKEN = (NotReached, TimeoutError, OSError, AssertionError, subprocess.SubprocessError)
+_BROKEN = (NotReached, grpc.RpcError, TimeoutError, OSError, AssertionError, subprocess.SubprocessError)
 
 
 @dataclass(slots=True)

@@ -13,6 +13,9 @@ from faults.phase import Say, play
 from faults.plan import Phase, planned
 from faults.report import Report
 
+_BUDGET = 200_000
+"""Nodes that the search for an order may look at in a phase: some seconds; usually it needs one per operation."""
+
 
 def run(
     seed: int, duration: float, phases: Sequence[Phase], directory: Path, say: Say, makers: Mapping[str, Maker] = MAKERS
@@ -27,7 +30,7 @@ def run(
         place.mkdir(parents=True)
         told = asyncio.run(play(phase, seed + number, place, say, makers))
         save(told.history, place / "history.jsonl")
-        verdict = judge(told.history)
+        verdict = judge(told.history, budget=_BUDGET)
         say("judged " + ", ".join(f"{count} {name}" for name, count in verdict.counts.items()))
         for text in verdict.gave_up:  # the other checks have judged these calls too
             say(f"the search gave up: {text}")

@@ -7,6 +7,8 @@ from faults.observer import reach
 from faults.scene import Scene
 from harness.http import get
 
+_ATTEMPTS = 5
+
 
 async def number(scene: Scene, member: int, name: str) -> float:
     """A metric of a member; -1 when it does not answer."""
@@ -25,46 +27,49 @@ class Away:
 
     def __init__(self) -> None:
         """Nobody is away yet."""
-        self._victim = -1
         self._installed = 0.0
 
     async def inject(self, scene: Scene) -> None:
-        """See `Injection`."""
+        """See `Injection`; it is away again, and longer, when what it needed was still there."""
+        for times in range(1, _ATTEMPTS + 1):
+            await self._away(scene, times * SNAPSHOT_ENTRIES)
+            if self._installed:
+                return
+
+    async def _away(self, scene: Scene, margin: int) -> None:
+        cluster = scene.cluster
         leader, _ = await scene.observer.leader()
-        [self._victim] = scene.cluster.choose(scene.dice, leader=leader)
-        scene.cluster.strike(self._victim)
-        told = await scene.observer.status(leader)
-        behind = max(told.raftIndex if told else 0, 1)
+        [victim] = cluster.choose(scene.dice, leader=leader)
+        behind = await number(scene, leader, "raftmeta_last_index")
+        cluster.strike(victim)
         scene.load.hurried = True
         try:
-            await scene.lasting(self._trimmed(scene, behind))
+            await scene.lasting(_trimmed(scene, behind + margin))
         finally:
             scene.load.hurried = False
-
-    async def _trimmed(self, scene: Scene, behind: int) -> None:
-        """Wait until every other member has trimmed its log twice, both times to behind where the victim stopped."""
-        trims: dict[int, float] = {}
-
-        async def done() -> bool | None:
-            for member in scene.cluster.running():
-                made = await number(scene, member, "raftmeta_raft_trims_total")
-                index = await number(scene, member, "raftmeta_applied_index")
-                if made < 0 or index < behind + SNAPSHOT_ENTRIES:
-                    return None
-                if made < trims.setdefault(member, made) + 2:
-                    return None
-            return True
-
-        await reach("logs are trimmed", done)
+        await cluster.up(victim)
+        await scene.observer.ready(victim)
+        self._installed = await number(scene, victim, "raftmeta_raft_snapshots_installed_total")
 
     async def heal(self, scene: Scene) -> None:
-        """See `Injection`; waits until the member has what the others have."""
+        """See `Injection`."""
         await scene.cluster.revive()
-        if self._victim < 0:
-            return
-        await scene.observer.ready(self._victim)
-        self._installed = await number(scene, self._victim, "raftmeta_raft_snapshots_installed_total")
 
     async def proof(self, scene: Scene) -> str:
         """How many snapshots it installed since it is back."""
         return f"{self._installed:.0f} snapshots installed" if self._installed > 0 else ""
+
+
+async def _trimmed(scene: Scene, index: float) -> None:
+    """Wait until every running member has applied `index`, and has twice trimmed its log after that."""
+    trims: dict[int, float] = {}
+
+    async def done() -> bool | None:
+        for member in scene.cluster.running():
+            made = await number(scene, member, "raftmeta_raft_trims_total")
+            applied = await number(scene, member, "raftmeta_applied_index")
+            if made < 0 or applied < index or made < trims.setdefault(member, made) + 2:
+                return None
+        return True
+
+    await reach("logs are trimmed", done)

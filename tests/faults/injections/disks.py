@@ -38,7 +38,7 @@ def jump(scene: Scene, layer: DiskLayer) -> None:
 
 
 class DiskTrouble:
-    """A fault of the layers below some members, until each of them was seen to suffer from it."""
+    """A fault of the layers below some members, until one of them was seen to suffer from it."""
 
     def __init__(self, choice: Choice, trouble: Trouble, count: str) -> None:
         """Trouble those that `choice` draws; `count` is the number that shows it."""
@@ -54,9 +54,7 @@ class DiskTrouble:
         for victim in self._choice(scene, leader):
             self._before[victim] = disks[victim].counts()[self._count]
             self._trouble(scene, disks[victim])
-        await scene.lasting(
-            scene.until(f"{self._count} is counted", lambda: all(count > 0 for count in self._suffered(scene)))
-        )
+        await scene.lasting(scene.until(f"{self._count} is counted", lambda: any(self._suffered(scene))))
 
     async def heal(self, scene: Scene) -> None:
         """See `Injection`; a member that gave up meanwhile is started."""
@@ -67,7 +65,7 @@ class DiskTrouble:
     async def proof(self, scene: Scene) -> str:
         """How often each victim suffered."""
         suffered = self._suffered(scene)
-        return f"{self._count}: {suffered}" if suffered and all(suffered) else ""
+        return f"{self._count}: {suffered}" if any(suffered) else ""
 
     def _suffered(self, scene: Scene) -> list[int]:
         disks = scene.cluster.disks

@@ -133,6 +133,7 @@ _METHODS: dict[type[Message], Callable[[aio.Channel, Any], Awaitable[Message]]] 
     pb.PutRequest: lambda channel, request: stubs.KVStub(channel).Put(request, timeout=DEADLINE),
     pb.DeleteRangeRequest: lambda channel, request: stubs.KVStub(channel).DeleteRange(request, timeout=DEADLINE),
     pb.TxnRequest: lambda channel, request: stubs.KVStub(channel).Txn(request, timeout=DEADLINE),
+    pb.CompactionRequest: lambda channel, request: stubs.KVStub(channel).Compact(request, timeout=DEADLINE),
     pb.LeaseGrantRequest: lambda channel, request: stubs.LeaseStub(channel).LeaseGrant(request, timeout=DEADLINE),
     pb.LeaseRevokeRequest: lambda channel, request: stubs.LeaseStub(channel).LeaseRevoke(request, timeout=DEADLINE),
     pb.LeaseKeepAliveRequest: _keep_alive,

@@ -40,7 +40,7 @@ class KeyValueClient:
     async def steps(self) -> AsyncIterator[None]:
         """Make one operation per step, for ever."""
         kinds = {
-            self._put: 20, self._get: 22, self._get_here: 8, self._list: 10, self._delete: 6,
+            self._put: 20, self._get: 22, self._get_here: 8, self._get_past: 4, self._list: 10, self._delete: 6,
             self._swap: 16, self._transact: 12, self._once: 5,
         }  # fmt: skip
         while True:
@@ -70,6 +70,15 @@ class KeyValueClient:
 
     async def _get_here(self) -> None:
         await self._read(pb.RangeRequest(key=self._key(), serializable=True))
+
+    async def _get_past(self) -> None:
+        """Read a group as it was when this client last saw a key of it; perhaps that is compacted."""
+        key, end = prefix_of(self._group)
+        known = [kv.mod_revision for name, kv in self._seen.items() if kv is not None and key <= name < end]
+        if known:
+            past = self._dice.choice(known)
+            here = self._dice.random() < 0.3
+            await self._caller.call(pb.RangeRequest(key=key, range_end=end, revision=past, serializable=here))
 
     async def _list(self) -> None:
         key, end = prefix_of(self._group)

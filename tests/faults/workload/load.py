@@ -12,6 +12,7 @@ from faults.history import History
 from faults.observer import reach
 from faults.workload.calling import Caller
 from faults.workload.clients import GROUPS, KeyValueClient, prefix_of
+from faults.workload.compacting import CompactingClient
 from faults.workload.leasing import LeaseClient
 from faults.workload.watching import EVERYTHING, WatchClient
 from google.protobuf.message import Message
@@ -53,6 +54,10 @@ class Workload:
             asyncio.create_task(self._run(LeaseClient(self._caller(f"lease{number}")).steps(), 0.1))
             for number in range(2)
         ]
+        compacting = CompactingClient(
+            self._caller("compactor"), lambda: min(watcher.reached for watcher in self._watchers)
+        )
+        writing.append(asyncio.create_task(self._run(compacting.steps(), 3.0)))
         try:
             yield
         finally:
@@ -112,7 +117,7 @@ class Workload:
 
     async def _run(self, steps: AsyncIterator[None], pause: float) -> None:
         async for _ in steps:
-            if not self.hurried:
+            if not self.hurried or pause > PAUSE:
                 await asyncio.sleep(pause * 2 * self._dice.random())
 
 

@@ -41,7 +41,7 @@ class WatchClient:
             if member is not None:
                 with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
                     await self._watch(member, self._caller.dice.uniform(2.0, 8.0))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
             yield
 
     async def _watch(self, member: int, seconds: float) -> None:
