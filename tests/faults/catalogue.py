@@ -30,11 +30,11 @@ ANY, SEVERAL, LARGE = frozenset({1, 3, 5}), frozenset({3, 5}), frozenset({5})
 _ROWS: tuple[tuple[str, frozenset[int], tuple[float, float], float, Maker], ...] = (
     ("kill-one", SEVERAL, (0.5, 4.0), 1.5, lambda: Kill(one)),
     ("kill-leader", SEVERAL, (0.8, 4.0), 1.5, lambda: Kill(the_leader)),
-    ("kill-majority", SEVERAL, (0.3, 3.0), 2.0, lambda: Kill(a_majority)),
+    ("kill-majority", SEVERAL, (0.3, 3.0), 2.5, lambda: Kill(a_majority)),
     ("kill-all", ANY, (0.0, 1.0), 2.5, lambda: Kill(everyone)),
     ("pause-leader", SEVERAL, (1.0, 6.0), 0.5, lambda: Pause(the_leader)),
     ("pause-follower", SEVERAL, (1.0, 6.0), 0.5, lambda: Pause(a_follower)),
-    ("rolling-restart", SEVERAL, (0.0, 0.0), 6.0, RollingRestart),
+    ("rolling-restart", SEVERAL, (0.0, 0.0), 8.0, RollingRestart),
     (
         "cut-one-way", SEVERAL, (1.0, 6.0), 1.0,
         lambda: Disturbance(network.cut_or_hold, network.mute_or_deaf, "cut", "held"),
@@ -50,15 +50,15 @@ _ROWS: tuple[tuple[str, frozenset[int], tuple[float, float], float, Maker], ...]
     ("transfer", SEVERAL, (1.0, 3.0), 0.5, Transfer),
     ("member-add-promote-remove", SEVERAL, (0.2, 2.0), 4.0, Grow),
     ("member-replace", SEVERAL, (0.2, 2.0), 4.0, Replace),
-    ("snapshot-install", SEVERAL, (1.0, 3.0), 4.0, Away),
-    ("rot-log", SEVERAL, (0.0, 0.0), 6.0, LogRot),
-    ("rot-store", SEVERAL, (0.0, 0.0), 6.5, StoreRot),
-    ("torn-tail", ANY, (0.0, 0.0), 3.5, TornTail),
+    ("snapshot-install", SEVERAL, (1.0, 3.0), 6.0, Away),
+    ("rot-log", SEVERAL, (0.0, 0.0), 5.0, LogRot),
+    ("rot-store", SEVERAL, (0.0, 0.0), 5.5, StoreRot),
+    ("torn-tail", ANY, (0.0, 0.0), 4.5, TornTail),
     ("slow-sync", ANY, (1.0, 5.0), 1.0, lambda: DiskTrouble(some, crawl, "syncs_delayed")),
     ("failed-sync", ANY, (0.3, 2.0), 2.0, FailedSync),
     ("full-disk", ANY, (1.0, 4.0), 1.5, lambda: DiskTrouble(some, fill, "writes_refused")),
     ("clock-jump", ANY, (0.5, 3.0), 0.5, lambda: DiskTrouble(some, jump, "clock_reads_shifted")),
-    ("power-loss", ANY, (0.3, 1.5), 3.0, PowerLoss),
+    ("power-loss", ANY, (0.3, 1.5), 3.5, PowerLoss),
 )  # fmt: skip
 _NETWORK = {"cut-one-way", "cut-two-ways", "delay", "loss", "reorder", "reset"}
 KINDS = {
