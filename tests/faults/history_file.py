@@ -55,11 +55,11 @@ def _take(history: History, line: dict[str, Any]) -> None:
         request = _message(line["request"])
         if request is None or not attempts or line["number"] != len(history.operations):
             raise ValueError("an operation without request or attempts, or out of order")
-        request_id = base64.b64decode(line["request_id"])
+        request_id = _bytes(line["request_id"])
         history.operations.append(Operation(line["number"], line["client"], request, attempts, request_id))
     else:
-        heard = [Heard(at, pb.WatchResponse.FromString(base64.b64decode(text))) for at, text in line["heard"]]
-        watch = pb.WatchCreateRequest.FromString(base64.b64decode(line["watch"]))
+        heard = [Heard(at, pb.WatchResponse.FromString(_bytes(text))) for at, text in line["heard"]]
+        watch = pb.WatchCreateRequest.FromString(_bytes(line["watch"]))
         if line["number"] != len(history.watches):
             raise ValueError("a watcher out of order")
         history.watches.append(
@@ -116,5 +116,9 @@ def _message(text: str | None) -> Message | None:
     if name not in pb.DESCRIPTOR.message_types_by_name:
         raise ValueError(f"no etcd message: {name}")
     message: Message = getattr(pb, name)()
-    message.ParseFromString(base64.b64decode(data))
+    message.ParseFromString(_bytes(data))
     return message
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

@@ -47,8 +47,9 @@ class Imitation:
         now: Virtual seconds.
     """
 
-    def __init__(self, seed: int) -> None:
-        """Draw everything from `seed`."""
+    def __init__(self, seed: int, losses: float = 0.1) -> None:
+        """Draw everything from `seed`; `losses` is the share of attempts without an answer."""
+        self._losses = losses
         self.now = 100.0
         self.history = History(clock=lambda: self.now)
         self._versions = Versions(Truth())
@@ -105,11 +106,12 @@ class Imitation:
         """Let the call have its effect at some time and be answered later; or not be, and have it whenever, or never."""
         dice = self._dice
         attempt = len(operation.attempts) - 1
-        if dice.random() < 0.08:
+        draw = dice.random()
+        if draw < self._losses * 0.75:
             if dice.random() < 0.5:
                 self._at(dice.random() * 0.4, partial(self._late, operation, attempt))
             self._at(0.05, lambda: self._give_up(operation, left, certainly=False))
-        elif dice.random() < 0.03:
+        elif draw < self._losses:
             self._at(0.01, lambda: self._give_up(operation, left, certainly=True))
         else:
             self._at(dice.random() * 0.05, lambda: self._answer(operation, attempt, left))

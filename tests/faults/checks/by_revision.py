@@ -72,7 +72,8 @@ class ByRevision:
         self.violations: list[Violation] = []
         self._truth = truth
         self._versions = versions
-        for one in kv_calls(history):
+        revokes_last = sorted(kv_calls(history), key=lambda one: isinstance(one.request, pb.LeaseRevokeRequest))
+        for one in revokes_last:  # their answers do not say whether there was anything left to delete
             if one.attempt.outcome is Outcome.OK and one.attempt.answer is not None:
                 self._place(one, one.attempt.answer)
 
@@ -92,7 +93,11 @@ class ByRevision:
         if isinstance(one.request, pb.LeaseRevokeRequest):
             execution = Execution(self._versions, one.revision - 1)
             execution.run(one.request)
-            return bool(execution.events) and execution.events == self._truth.at(one.revision)
+            return (
+                bool(execution.events)
+                and one.revision not in self.claims
+                and execution.events == self._truth.at(one.revision)
+            )
         return changes(answer)
 
     def _write(self, one: Call, answer: Message) -> None:

@@ -43,6 +43,9 @@ class Explanation:
                 continue
             if not self._match(number, set()):
                 self._accuse(number, failed, done)
+        for number in list(self.expiries):  # an unanswered delete may have been it: then it accuses no lease
+            if self._match(number, set()):
+                del self.expiries[number]
         for place, number in self._made_by.items():
             writer = self._unknown.calls[place]
             self.found[number] = Call(writer.operation, writer.attempt, number, True)
