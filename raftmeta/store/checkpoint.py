@@ -14,7 +14,8 @@ import google_crc32c
 
 _HEAD = struct.Struct("<8sIIQ")
 _MAGIC = b"QUARTCHK"
-_SLOT_ALIGNMENT = 4096
+_ALIGNMENT = 4096
+_COPIES = 2
 _IDENTITY = slice(16, 24)  # LMDB's magic and version, behind the header of a meta page
 
 
@@ -23,47 +24,51 @@ class CheckpointError(Exception):
 
 
 class CheckpointFile:
-    """Two slots, written in turn: whatever a crash does to one, the other holds the checkpoint before."""
+    """Two slots, written in turn: whatever a crash does to one, the other holds the checkpoint before.
 
-    def __init__(self, descriptor: int, slot_bytes: int, generation: int, metas: bytes) -> None:
+    A slot holds the same twice. Only a crash may send an opening back to the slot before, whose pages are written again
+    once the newer one is on disk: a byte that flips later must not.
+    """
+
+    def __init__(self, descriptor: int, copy_bytes: int, generation: int, metas: bytes) -> None:
         """Use `create` or `open`."""
         self._descriptor = descriptor
-        self._slot_bytes = slot_bytes
+        self._copy_bytes = copy_bytes
         self._generation = generation
         self.metas = metas
 
     @staticmethod
     def create(path: Path, metas: bytes) -> CheckpointFile:
         """Make the file; after a crash it is there whole or not at all. Raises OSError."""
-        slot_bytes = -(-(_HEAD.size + len(metas)) // _SLOT_ALIGNMENT) * _SLOT_ALIGNMENT
+        copy_bytes = -(-(_HEAD.size + len(metas)) // _ALIGNMENT) * _ALIGNMENT
         temporary = path.with_name(path.name + ".new")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            slot = _slot(1, metas).ljust(slot_bytes, b"\0")
-            for number in range(2):
-                _write(descriptor, slot, number * slot_bytes)
+            _write(descriptor, 2 * _COPIES * _copy(1, metas).ljust(copy_bytes, b"\0"), 0)
             os.fsync(descriptor)
             temporary.replace(path)
             _fsync_directory(path.parent)
         except OSError:
             os.close(descriptor)
             raise
-        return CheckpointFile(descriptor, slot_bytes, 1, metas)
+        return CheckpointFile(descriptor, copy_bytes, 1, metas)
 
     @staticmethod
     def open(path: Path) -> CheckpointFile:
         """Open the file and find the newest checkpoint. Raises CheckpointError, OSError."""
         data = path.read_bytes()
-        slot_bytes = len(data) // 2
-        generation, metas = max(_read_slot(data[:slot_bytes]), _read_slot(data[slot_bytes:]))
-        if not generation or len(data) % (2 * _SLOT_ALIGNMENT):
+        copy_bytes, rest = divmod(len(data), 2 * _COPIES)
+        copies = [_read_copy(data[at : at + copy_bytes]) for at in range(0, len(data), max(copy_bytes, 1))]
+        generation, metas = max(copies, default=(0, b""))
+        if not generation or rest or copy_bytes % _ALIGNMENT:
             raise CheckpointError(f"{path.name} holds no intact checkpoint")
-        return CheckpointFile(os.open(path, os.O_RDWR | os.O_CLOEXEC), slot_bytes, generation, metas)
+        return CheckpointFile(os.open(path, os.O_RDWR | os.O_CLOEXEC), copy_bytes, generation, metas)
 
     def save(self, metas: bytes) -> None:
         """Replace the older slot, durably. Raises OSError; the newer one stands then."""
         generation = self._generation + 1
-        _write(self._descriptor, _slot(generation, metas), generation % 2 * self._slot_bytes)
+        slot = _COPIES * _copy(generation, metas).ljust(self._copy_bytes, b"\0")
+        _write(self._descriptor, slot, generation % 2 * len(slot))
         os.fdatasync(self._descriptor)
         self._generation, self.metas = generation, metas
 
@@ -93,18 +98,18 @@ def go_back(data: Path, metas: bytes) -> bool:
         os.close(descriptor)
 
 
-def _slot(generation: int, metas: bytes) -> bytes:
+def _copy(generation: int, metas: bytes) -> bytes:
     body = struct.pack("<Q", generation) + metas
     return _HEAD.pack(_MAGIC, google_crc32c.value(body), len(metas), generation) + metas
 
 
-def _read_slot(data: bytes) -> tuple[int, bytes]:
-    """Return (generation, meta pages) of a slot; (0, nothing) when it is not intact."""
+def _read_copy(data: bytes) -> tuple[int, bytes]:
+    """Return (generation, meta pages) of one copy; (0, nothing) when it is not intact."""
     if len(data) < _HEAD.size:
         return 0, b""
     magic, _, length, generation = _HEAD.unpack_from(data)
     metas = data[_HEAD.size : _HEAD.size + length]
-    intact = magic == _MAGIC and len(metas) == length and _slot(generation, metas)[: _HEAD.size] == data[: _HEAD.size]
+    intact = magic == _MAGIC and len(metas) == length and _copy(generation, metas)[: _HEAD.size] == data[: _HEAD.size]
     return (generation, metas) if intact else (0, b"")
 
 

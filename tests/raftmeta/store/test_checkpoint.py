@@ -245,23 +245,48 @@ def test_a_state_is_open_in_one_place_only(tmp_path: Path) -> None:
     Store(tmp_path / "machine", map_size=MAP_SIZE).close()
 
 
-def test_a_flip_in_any_byte_of_one_slot_leaves_the_other(tmp_path: Path) -> None:
+def test_a_flip_in_any_byte_leaves_the_other_copy_and_a_torn_slot_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     file = CheckpointFile.create(path, b"first" * 20)
     file.save(b"other" * 20)
     file.close()
     whole = path.read_bytes()
+    copy = len(whole) // 4
     for at in range(124):
         damaged = bytearray(whole)
-        damaged[at] ^= 0x40
-        path.write_bytes(damaged)
-        file = CheckpointFile.open(path)
-        assert file.metas == b"first" * 20
-        file.close()
-        damaged[len(whole) // 2 + at] ^= 0x40
-        path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match="no intact checkpoint"):
-            CheckpointFile.open(path)
+        for number, found in enumerate((b"other", b"first", b"first", None)):  # the newest slot is written first
+            damaged[number * copy + at] ^= 0x40
+            path.write_bytes(damaged)
+            if found is None:
+                with pytest.raises(CheckpointError, match="no intact checkpoint"):
+                    CheckpointFile.open(path)
+            else:
+                file = CheckpointFile.open(path)
+                assert file.metas == found * 20
+                file.close()
     path.write_bytes(whole[: len(whole) // 3])
     with pytest.raises(CheckpointError):
         CheckpointFile.open(path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_flip_in_the_newest_checkpoint_does_not_send_a_killed_member_back_to_pages_that_are_gone(
+    tmp_path: Path, seed: int
+) -> None:
+    dice = random.Random(seed)
+    with opened(tmp_path / "machine") as (machine, store):
+        feed = Feed(machine)
+        for _ in range(4):
+            for _ in range(20):
+                step(feed, dice)
+            store.checkpoint()
+        durable, hashed = store.durable(), machine.hash_kv(0, 0)
+        for _ in range(20):
+            step(feed, dice)
+        killed = image(tmp_path / "machine")
+    slots = bytearray(killed["checkpoint"])
+    newest = max(range(0, len(slots), len(slots) // 4), key=lambda at: slots[at + 16])
+    slots[newest + dice.randrange(100)] ^= 0x10
+    put_down(tmp_path / "rotten", killed["data.mdb"], bytes(slots))
+    with opened(tmp_path / "rotten") as (machine, store):
+        assert (store.durable(), machine.hash_kv(0, 0)) == (durable, hashed)
