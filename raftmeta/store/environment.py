@@ -21,7 +21,7 @@ DATA = "data.mdb"
 CHECKPOINT = "checkpoint"
 _READERS = 1_024
 _ROOM = 1 << 20
-LOW_WATER, HIGH_WATER = 2 << 20, 16 << 20  # bytes buffered: flushed early, a step waits for it
+LOW_WATER, HIGH_WATER = 4 << 20, 16 << 20  # bytes buffered: flushed early, a step waits for it
 
 
 class StoreError(Exception):

@@ -130,20 +130,16 @@ class Store:
             environment.leave()
 
     def _save(self) -> None:
-        """Make a checkpoint in time after the first write that none covers; flush early when a lot is buffered."""
+        """Make a checkpoint in time after the first write that none covers, and early when much is buffered."""
         while True:
             self._written.wait()
-            hurried = self._hurry.wait(self._interval)
+            self._hurry.wait(self._interval)
             if self._closing.is_set():
                 return
             self._hurry.clear()
-            if not hurried:
-                self._written.clear()
+            self._written.clear()
             try:
-                if hurried:
-                    self.flush()
-                else:
-                    self.checkpoint()
+                self.checkpoint()
             except StoreFull:  # the next write tries again and tells whom it concerns
                 self._written.set()
             except (StoreError, lmdb.Error, OSError) as error:  # the next write raises it to whom it may concern

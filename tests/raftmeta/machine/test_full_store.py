@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,19 @@ from raftmeta.consensus.contract import Entry, NoRoom
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine import Machine
 from raftmeta.store import Store
+from raftmeta.store.environment import StoreFull
 from raftmeta.store.layout import NO_REVISION, is_whole, pack_record, revision_key
 
 LARGE = b"v" * 200_000
 
 
 def test_a_step_that_finds_no_room_leaves_nothing_and_is_applied_once_when_there_is_room(tmp_path: Path) -> None:
-    small = Machine(Store(tmp_path, map_size=2 << 20))
+    store = Store(tmp_path, map_size=2 << 20, interval=3600.0)
+    small = Machine(store)
     feed = Feed(small)
     entries = [feed.entry_at(number + 1, pb.PutRequest(key=b"%d" % number, value=LARGE)) for number in range(30)]
     with pytest.raises(NoRoom, match="map is full"):
-        _apply_each(small, entries)
+        _apply_each(small, store, entries)
     kept = small.applied()[0]
     assert 0 < kept < 30
     entries = entries[: kept + 1]
@@ -39,9 +42,12 @@ def test_a_step_that_finds_no_room_leaves_nothing_and_is_applied_once_when_there
     roomy.close()
 
 
-def _apply_each(machine: Machine, entries: list[Entry]) -> None:
+def _apply_each(machine: Machine, store: Store, entries: list[Entry]) -> None:
+    """Apply and flush one entry after the other, as the store's own thread would; the step after a failed flush tells."""
     for entry in entries:
         machine.apply([entry])
+        with contextlib.suppress(StoreFull):
+            store.flush()
 
 
 @given(st.binary(max_size=40), st.data())
