@@ -72,6 +72,7 @@ def run(
     heartbeat_ms: int = 50,
     election_ms: int = 400,
     snapshot_entries: int = 100_000,
+    max_pending: int = 5_000,
     output: Output = "text",
 ) -> int:
     """Run a member until SIGTERM or SIGINT.
@@ -114,6 +115,8 @@ def run(
         Shortest election timeout in milliseconds; the longest is twice that.
     snapshot_entries
         Log entries after which a snapshot is taken and the log trimmed.
+    max_pending
+        Writes that may wait in this member; more are answered RESOURCE_EXHAUSTED, "too many requests".
     output
         Form of the line that says where the member listens.
     """
@@ -133,6 +136,7 @@ def run(
         election=(election_ms / 1000, 2 * election_ms / 1000),
         quota_bytes=quota_bytes,
         snapshot_entries=snapshot_entries,
+        max_pending=max_pending,
     )
 
     def started(ports: Ports) -> None:

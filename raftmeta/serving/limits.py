@@ -17,8 +17,8 @@ class Limits:
     """Connections after which new ones are closed unread."""
     handshakes: int = 256
     """TLS handshakes at once; more connections wait in the kernel's queue."""
-    streams: int = 10_000
-    """Calls open on one connection; told to the peer, and one above it is refused."""
+    streams: int = 2_500
+    """Calls open on one connection; told to the peer, and one above it is refused. Not all: one peer must not have all."""
     header_bytes: int = 16 * 1024
     """Size of a request's header list as RFC 9113 6.5.2 counts it: names, values and 32 for each field."""
     stream_window: int = 1024**2

@@ -28,7 +28,12 @@ GROWTH = 400 * 1024 * 1024
 """Bytes by which a member may grow while it is fuzzed: a few requests of 4 MiB in many copies, and no more."""
 _KEYS = 50
 _PATIENCE = 60.0
-_ANOTHER_TIME = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
+_ANOTHER_TIME = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+}
 
 
 Asked = TypeVar("Asked", bound=Message)
@@ -43,12 +48,14 @@ class Target:
         endpoints: HOST:PORT of every gRPC port.
         pids: The members' processes.
         quartet: Whether Quartet's services are there too.
+        logs: What each member wrote to stderr.
         sizes: Resident bytes of each process when the fuzz began.
     """
 
     endpoints: Sequence[str]
     pids: Sequence[int]
     quartet: bool
+    logs: Sequence[Path] = ()
     sizes: list[int] = field(default_factory=list)
 
     def prepare(self) -> None:
@@ -84,6 +91,16 @@ class Target:
                     assert client.settings.get("kept").value == "yes"
         grown = [now - before for now, before in zip(self._resident(), self.sizes, strict=True)]
         assert max(grown) < GROWTH, grown
+
+    def check_served(self, what: str) -> None:
+        """Fail unless a call on a connection of its own is answered now; `what` goes on meanwhile."""
+        for pid in self.pids:
+            os.kill(pid, 0)
+        with grpc.insecure_channel(self.endpoints[0]) as channel:
+            try:
+                rpc.KVStub(channel).Range(pb.RangeRequest(key=b"sane"), timeout=_PATIENCE)
+            except grpc.RpcError as error:
+                raise AssertionError(f"nobody was served during {what}: {error}") from error
 
     async def check_serving(self) -> None:
         """Every member clears alarms, reads what was written, writes; and all have the same history."""
@@ -159,7 +176,13 @@ def quartet_nodes(directory: Path, size: int) -> Iterator[Target]:
 def raftmeta_members(directory: Path, size: int, *flags: str) -> Iterator[Target]:
     """Run members of raftmeta alone, with the etcd services."""
     with RaftmetaCluster(directory, size, *flags) as running:
-        pids = [process.pid for process in running.processes if process is not None]
-        target = Target(running.endpoints, pids, quartet=False)
-        target.prepare()
-        yield target
+        yield measured(running)
+
+
+def measured(running: RaftmetaCluster) -> Target:
+    """Return running members of raftmeta with what must stay written, and their sizes taken."""
+    pids = [process.pid for process in running.processes if process is not None]
+    logs = [running.log(member) for member in range(len(pids))]
+    target = Target(running.endpoints, pids, quartet=False, logs=logs)
+    target.prepare()
+    return target

@@ -1,8 +1,6 @@
 """Broken, replayed and senseless messages reach members' Raft, from members, a learner and strangers: all go on agreeing.
 
-Raft survives crashes, not liars: left out is what only a member that lies can say and a follower must believe, which is
-"I lead" in a term it does not lead (appends, snapshots) and "you were removed". What a real member really said may come
-again, late and often.
+What a real member really said may come again, late and often.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ import pytest
 from fuzz.budget import rounds
 from fuzz.hostile import message
 from fuzz.mutation import mutate
+from fuzz.peers import POISON, believable_lie
 from harness.simnet import Simulation
 
 from raftmeta.consensus import RaftConfig
@@ -27,20 +26,6 @@ CONFIG = RaftConfig(
 LEARNER, STRANGER = 9, 77
 STEPS = 60
 PER_STEP = 40
-POISON = (
-    b"cos\nsystem\n(S'exit 1'\ntR.",
-    b"\x80\x04\x95\x1c\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x06exit 1\x94\x85\x94R\x94.",
-)
-"""What a decoder of pickles would run, in two of its protocols."""
-
-
-def believable_lie(frame: bytes) -> bool:
-    """Tell whether a frame says what the receiver would have to believe."""
-    try:
-        said = decode(frame)
-    except FormatError:
-        return False
-    return said.WhichOneof("body") in ("append", "snapshot_chunk", "not_member", "enlist_reply")
 
 
 class Attacker:

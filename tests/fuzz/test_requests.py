@@ -33,7 +33,7 @@ METADATA = (
     (("raftmeta-space", "-1"),),
     (("raftmeta-space", "1" * 5000),),
     (("hasleader", "true"),),
-    (("hasleader", " "), ("hasleader", "true")),
+    (("hasleader", "TRUE"), ("hasleader", "true")),
     (("quartet-zone", "../" * 50), ("quartet-request-id", "x" * 200)),
     (("quartet-zone", "nosuch"),),
     (("quartet-request-id", "~~~"), ("grpc-previous-rpc-attempts", "-1")),
