@@ -32,6 +32,7 @@ class Explanation:
         self.violations: list[Violation] = []
         self._truth = truth
         self._versions = versions
+        self._known = self._known_by(answered)
         calls = list(kv_calls(history))
         self._unknown = _Writers(call for call in calls if call.attempt.outcome is Outcome.UNKNOWN)
         self._made_by: dict[int, int] = {}
@@ -60,8 +61,21 @@ class Explanation:
                 execution.run(one.request)
             except Unsupported:
                 continue
-            if execution.events == made.events and one.attempt.start <= made.heard:
+            if execution.events == made.events and one.attempt.start <= self._known[number]:
                 yield place
+
+    def _known_by(self, answered: ByRevision) -> dict[int, float]:
+        """Seconds by which somebody had seen each revision or a later one, so that its write had begun."""
+        found: dict[int, float] = {}
+        for one in answered.placed:
+            if one.attempt.end is not None:
+                found[one.revision] = min(found.get(one.revision, one.attempt.end), one.attempt.end)
+        first = float("inf")
+        for number in range(self._truth.last, FIRST - 1, -1):
+            made = self._truth.revisions.get(number)
+            first = min(first, found.get(number, first), made.heard if made is not None else first)
+            found[number] = first
+        return found
 
     def _match(self, number: int, tried: set[int]) -> bool:
         """Give a revision to an unknown call, moving others to another revision of theirs where that makes room."""
