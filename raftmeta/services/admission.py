@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 
 from raftmeta.config import ETCD_SPACE, SPACES
 from raftmeta.consensus.contract import Status
+from raftmeta.drivers.embedded import EmbeddedMetastore
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine import checks
-from raftmeta.metastore import Metastore
 from raftmeta.node import Node
 
 Request = TypeVar("Request")
@@ -30,7 +30,7 @@ class Admission:
     def __init__(self, node: Node) -> None:
         """Admit requests to `node`."""
         self.node = node
-        self._stores: Sequence[Metastore] = [node.metastore(space) for space in SPACES]
+        self._stores = [EmbeddedMetastore(node, space) for space in SPACES]
         self._learner = False
         self._leaderless: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -38,14 +38,14 @@ class Admission:
         node.on_status(self._status_changed)
         self._status_changed(node.status())
 
-    def read(self, context: Context, *, serializable: bool = False) -> Metastore:
+    def read(self, context: Context, *, serializable: bool = False) -> EmbeddedMetastore:
         """Return the store to read. Raises NO_LEADER when one is asked for, NOT_SUPPORTED_FOR_LEARNER."""
         space = self._admit(context)
         if self._learner and not serializable:
             raise MetastoreError(Fault.NOT_SUPPORTED_FOR_LEARNER)
         return self._stores[space]
 
-    def write(self, context: Context) -> Metastore:
+    def write(self, context: Context) -> EmbeddedMetastore:
         """Return the store to write. Raises PERMISSION_DENIED for a keyspace that is not etcd's."""
         space = self._admit(context)
         if space != ETCD_SPACE:
@@ -54,7 +54,7 @@ class Admission:
             raise MetastoreError(Fault.NOT_SUPPORTED_FOR_LEARNER)
         return self._stores[space]
 
-    def transact(self, context: Context, request: pb.TxnRequest) -> Metastore:
+    def transact(self, context: Context, request: pb.TxnRequest) -> EmbeddedMetastore:
         """Return the store for a transaction: one that only reads is a read."""
         return self.read(context) if checks.is_read_only(request) else self.write(context)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 
@@ -19,10 +20,10 @@ class KVService(rpc.KVServicer):
         """Serve what `admission` admits."""
         self._admission = admission
 
-    async def Range(self, request: pb.RangeRequest, context: Context) -> pb.RangeResponse:
-        """Read keys; see `Metastore.range`."""
+    async def Range(self, request: pb.RangeRequest, context: Context) -> Any:
+        """Read keys; see `Metastore.range`. The answer comes serialised from the store."""
         try:
-            return await self._admission.read(context, serializable=request.serializable).range(request)
+            return await self._admission.read(context, serializable=request.serializable).range_bytes(request)
         except MetastoreError as error:
             await refuse(context, error)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, cast
 
 from raftmeta.errors import MetastoreError
 from raftmeta.etcd import rpc_pb2 as pb
@@ -20,16 +22,18 @@ class WatchService(rpc.WatchServicer):
 
     async def Watch(
         self, request_iterator: AsyncIterator[pb.WatchRequest], context: Context
-    ) -> AsyncIterator[pb.WatchResponse]:
-        """Watch until the caller ends the call; see `Metastore.watch`.
+    ) -> AsyncIterator[Any]:
+        """Watch until the caller ends the call; see `Metastore.watch`. What is ready at once leaves at once, serialised.
 
         Closing only its own half of the stream does not end it, as in etcd.
         """
         try:
             store = self._admission.read(context)
             requests = self._admission.stream(context, _for_ever(request_iterator))
-            async for response in store.watch(requests):
-                yield response
+            responses = cast("AsyncGenerator[list[bytes], None]", store.watch_bytes(requests))
+            async with aclosing(responses):
+                async for ready in responses:
+                    yield ready
         except MetastoreError as error:
             await refuse(context, error)
 

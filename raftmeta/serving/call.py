@@ -21,6 +21,35 @@ STREAM = "grpc: failed to unmarshal the received message {}"
 """What is said, with INTERNAL, to bytes that are no message of the method's type; the words are those of etcd's server."""
 
 
+class Starts:
+    """Tells a call that is answered at once, with no other about to begin, from one of many.
+
+    Attributes:
+        waiting: Calls whose task has not begun.
+    """
+
+    __slots__ = ("_latest", "waiting")
+
+    def __init__(self) -> None:
+        """No call has come."""
+        self.waiting = 0
+        self._latest: Call | None = None
+
+    def began(self, call: Call) -> None:
+        """Note that a call's task has begun."""
+        self.waiting -= 1
+        self._latest = call
+
+    def is_only(self, call: Call) -> bool:
+        """Tell whether no call began after this one and none will in this turn of the loop."""
+        return self._latest is call and not self.waiting
+
+    def ended(self, call: Call) -> None:
+        """Let go of a call."""
+        if self._latest is call:
+            self._latest = None
+
+
 class Call(aio.ServicerContext[Any, Any]):
     """The context of one call; methods behave as `grpc.aio.ServicerContext` says.
 
@@ -40,8 +69,10 @@ class Call(aio.ServicerContext[Any, Any]):
     _done = False
     _callbacks: list[Callable[[Any], None]] | None = None
 
-    def __init__(self, stream: Stream, method: Method, over: Callable[[Call], None]) -> None:
+    def __init__(self, stream: Stream, method: Method, starts: Starts, over: Callable[[Call], None]) -> None:
         """Make the context of the call that came on `stream`; `over` is called when its task has ended."""
+        starts.waiting += 1
+        self._starts = starts
         self.stream = stream
         self._over = over
         self.method = method
@@ -183,6 +214,7 @@ class Call(aio.ServicerContext[Any, Any]):
     def start(self) -> bool:
         """Return whether to serve the call: False when it was cancelled before it had begun."""
         self._started = True
+        self._starts.began(self)
         return not self._cancelled
 
     def end(self, message: bytes | None = None) -> None:
@@ -192,9 +224,9 @@ class Call(aio.ServicerContext[Any, Any]):
             return
         ending = (self._code or grpc.StatusCode.OK, self._details, self._trailing)
         if message is None:
-            stream.connection.sender.end(stream, ending)
+            stream.connection.end(stream, ending)
         else:
-            stream.connection.sender.answer(stream, message, ending)
+            stream.connection.sender.answer(stream, message, ending, alone=self._starts.is_only(self))
 
     def cancel(self) -> None:
         """End the task; what was not begun is not begun any more."""
@@ -207,6 +239,7 @@ class Call(aio.ServicerContext[Any, Any]):
     def finished(self) -> None:
         """Note that the task has ended."""
         self._done = True
+        self._starts.ended(self)
         self._over(self)
         for callback in self._callbacks or ():
             callback(self)

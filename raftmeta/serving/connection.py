@@ -28,6 +28,7 @@ _BLOCK_BYTES = 4  # times the header list's limit: more than any encoding of a l
 _BLOCK_FRAMES = 64
 _SIGN_OF_LIFE = b"are you?"
 _LEAVING = b"leaving."
+_FIRST_WORD = 0.05  # seconds
 _LINGER = 1.0  # seconds that a peer gets to take the last bytes
 
 
@@ -309,6 +310,10 @@ class Connection(asyncio.Protocol):
         if not size and not ended:
             self._patience.idle()
         stream.received += size
+        if stream.ending is not None:
+            stream.remote_closed = bool(ended)
+            self._release(stream)
+            return
         head = stream.head
         if head.length is not None and stream.received > head.length:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "more DATA than content-length says")
@@ -361,6 +366,9 @@ class Connection(asyncio.Protocol):
         head = stream.head
         if head.length is not None and stream.received != head.length:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "less DATA than content-length says")
+        if stream.ending is not None:
+            self._release(stream)
+            return
         if head.http_status:
             self.sender.end_http(stream, head.http_status)
         elif head.refusal is not None:
@@ -457,9 +465,26 @@ class Connection(asyncio.Protocol):
         if stream.pending_bytes:
             self.reset(stream.id, ErrorCode.CANCEL)
         else:
-            self.sender.end(stream, ending)
+            self.end(stream, ending)
         if call is not None:
             call.cancel()
+
+    def end(self, stream: Stream, ending: Ending) -> None:
+        """End a stream with a status, after what is still to be sent. Raises ValueError for bad metadata.
+
+        A client that is about to send its first message gets a moment for it: those of grpc.aio report an internal error
+        in the place of a status that comes before.
+        """
+        if stream.received or stream.remote_closed or stream.began:
+            self.sender.end(stream, ending)
+        elif stream.ending is None:
+            stream.ending = ending
+            self.loop.call_later(_FIRST_WORD, self._release, stream)
+
+    def _release(self, stream: Stream) -> None:
+        """Send a status that was held back."""
+        if stream.ending is not None and not stream.pending_bytes and not stream.ended:
+            self.sender.end(stream, stream.ending)
 
     def reset(self, number: int, code: ErrorCode) -> None:
         """Break a stream off."""

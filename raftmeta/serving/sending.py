@@ -58,8 +58,11 @@ class Sender:
             self._scheduled = True
             self._loop.call_soon(self.flush)
 
-    def answer(self, stream: Stream, message: bytes, ending: Ending) -> None:
-        """Send a unary answer: headers unless they are sent, message, trailers. Raises ValueError for bad metadata."""
+    def answer(self, stream: Stream, message: bytes, ending: Ending, *, alone: bool) -> None:
+        """Send a unary answer: headers unless they are sent, message, trailers. Raises ValueError for bad metadata.
+
+        `alone` says that no other answer is likely to come in this turn of the loop, so that none is waited for.
+        """
         size = len(message) + 5
         if stream.began or size > frames.FRAME_SIZE or size > self.window or size > stream.window or self._ready:
             self.send(stream, message)
@@ -74,7 +77,10 @@ class Sender:
         prefix = (size - 5).to_bytes(4, "big")
         head = b"%b\1\4%b%b" % (len(start).to_bytes(3, "big"), number, start)
         body = b"%b\0\0%b\0%b%b" % (size.to_bytes(3, "big"), number, prefix, message)
+        self._scheduled = self._scheduled or alone
         self.control(b"%b%b%b\1\5%b%b" % (head, body, len(tail).to_bytes(3, "big"), number, tail))
+        if alone:
+            self.flush()
         stream.began = stream.ended = True
         self._ended(stream)
 

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from raftmeta.serving.call import Call
+from raftmeta.serving.call import Call, Starts
 from raftmeta.serving.connection import Connection
 from raftmeta.serving.deadlines import DeadlineWheel
 from raftmeta.serving.dispatch import serve
@@ -53,6 +53,7 @@ class Server(aio.Server):
         self._listeners: list[Listener] = []
         self._connections: set[Connection] = set()
         self._calls: set[Call] = set()
+        self._starts = Starts()
         self._idle = asyncio.Event()
         self._idle.set()
         self._looking: asyncio.TimerHandle | None = None
@@ -172,7 +173,7 @@ class Server(aio.Server):
             return
         method = stream.head.method
         assert method is not None
-        call = stream.call = Call(stream, method, self._served)
+        call = stream.call = Call(stream, method, self._starts, self._served)
         self._calls.add(call)
         self._idle.clear()
         call.task = self.loop.create_task(serve(call, message, compressed))
