@@ -13,7 +13,8 @@ from .contract import Entry, NoRoom
 from .membership import Memberships
 from .state import SafetyError, StartError, Surroundings
 
-READ_BATCH = 10_000  # entries read from the log at a time
+STEP_ENTRIES, STEP_BYTES = 1_000, 512 * 1024
+"""What is applied in one turn at most (a single larger entry still goes): the loop has others to serve."""
 
 
 class Applying(Memberships):
@@ -25,6 +26,7 @@ class Applying(Memberships):
         self._steps: deque[tuple[int, int]] = deque()  # (last index, bytes) of what was applied at a time and is kept
         self._step_bytes = 0
         self._apply_again_at = float("-inf")
+        self.applies_more = False  # more is committed than a turn applies
         super().__init__(given)
         self._SyncObj__loadDumpFile(False)
 
@@ -54,36 +56,37 @@ class Applying(Memberships):
         self.leader_commit = None
 
     def _SyncObj__applyLogEntries(self) -> bool:
-        """Apply everything committed in one call of the state machine; whether anything was.
+        """Apply what is committed, up to a bound, in one call of the state machine; whether anything was.
 
         What is committed but not durable here yet (a full disk) waits, or the state could survive a crash that its log
         does not. A state machine whose disk is full makes the member read-only, and is asked again every second; any
         other exception out of it stops the member: the index does not move past what was not applied.
         """
         until = min(self.commit, self.log.durable_index)
+        self.applies_more = False
         if until <= self.last_applied or (self.machine_full and self.clock() < self._apply_again_at):
             return False
-        while self.last_applied < until:
-            count = min(until - self.last_applied, READ_BATCH)
-            entries = [
-                Entry(entry.index, entry.term, self._SyncObj__doApplyCommand(entry.data))
-                for entry in self.log.entries(self.last_applied + 1, count, 64 * 1024 * 1024)
-            ]
-            if not entries or entries[0].index != self.last_applied + 1:
-                raise SafetyError(f"committed entry {self.last_applied + 1} is not in the log")
-            started = self.clock()
-            try:
-                self.machine.apply(entries)
-            except NoRoom as error:
-                self.machine_full = self.read_only = str(error)
-                self._apply_again_at = self.clock() + 1.0
-                return False
-            self.machine_full = ""
-            self.counters.apply_seconds += self.clock() - started
-            self.counters.applied += len(entries)
-            self.last_applied = entries[-1].index
-            self._steps.append((self.last_applied, sum(len(entry.data) for entry in entries)))
-            self._step_bytes += self._steps[-1][1]
+        count = min(until - self.last_applied, STEP_ENTRIES)
+        entries = [
+            Entry(entry.index, entry.term, self._SyncObj__doApplyCommand(entry.data))
+            for entry in self.log.entries(self.last_applied + 1, count, STEP_BYTES)
+        ]
+        if not entries or entries[0].index != self.last_applied + 1:
+            raise SafetyError(f"committed entry {self.last_applied + 1} is not in the log")
+        started = self.clock()
+        try:
+            self.machine.apply(entries)
+        except NoRoom as error:
+            self.machine_full = self.read_only = str(error)
+            self._apply_again_at = self.clock() + 1.0
+            return False
+        self.machine_full = ""
+        self.counters.apply_seconds += self.clock() - started
+        self.counters.applied += len(entries)
+        self.last_applied = entries[-1].index
+        self._steps.append((self.last_applied, sum(len(entry.data) for entry in entries)))
+        self._step_bytes += self._steps[-1][1]
+        self.applies_more = self.last_applied < until
         while self._uncommitted and self._uncommitted[0][0] <= self.commit:
             self._uncommitted_bytes -= self._uncommitted.popleft()[1]
         if self.me not in self.members and self.history[-1][0] <= self.commit and self.history[-1][0] > 0:

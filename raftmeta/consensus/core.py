@@ -235,7 +235,7 @@ class Core(Enlisting):
     @property
     def busy(self) -> bool:
         """Whether something waits for the next turn already."""
-        return bool(self._later or (self.proposals and not self.holding))
+        return bool(self._later or self.applies_more or (self.proposals and not self.holding))
 
     @property
     def holding(self) -> bool:
