@@ -133,13 +133,21 @@ class Installing(Following):
     def _install(self, incoming: Incoming) -> None:
         """Put the snapshot in place; what a crash leaves undone is completed at the next start.
 
-        Once the state is replaced there is no way back: a failure after that stops the member, as a crash would.
+        A copy that the state machine refuses is as good as none. Once the state is replaced there is no way back: a failure
+        after that stops the member, as a crash would.
         """
         index, term = incoming.index, incoming.term
         at = incoming.manifest.membership_index
         members = unpack_members(incoming.manifest.membership)
         store_membership(self.cabinet, self.cluster_id, self.me, at, members, pending=(index, term))
-        self.machine.install(incoming.directory)
+        before = self.machine.applied()
+        try:
+            self.machine.install(incoming.directory)
+        except Exception as error:
+            if self.machine.applied() != before:
+                raise
+            self.cabinet.save(INSTALLING, b"")
+            raise FormatError(f"the state machine cannot use the snapshot: {error}") from error
         if self.machine.applied() != (index, term):
             raise SafetyError(f"a snapshot of {index} left the state machine at {self.machine.applied()[0]}")
         self.log.reset(index, term)
