@@ -5,9 +5,11 @@ What a real member really said may come again, late and often.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from random import Random
 
+import google_crc32c
 import pytest
 from fuzz.budget import rounds
 from fuzz.hostile import message
@@ -130,3 +132,73 @@ def test_no_message_crashes_a_member_or_changes_what_is_agreed(tmp_path: Path, l
         assert all(other == first for other in others), seed
         assert all(data.decode().startswith(("k", "x=", "last=")) for data in first), seed
         assert all(core.term < 1 << 48 for core in simulation.up), "terms run out"
+
+
+class Spoiler:
+    """Changes snapshots on their way, as a disk or a network would that lies about checksums."""
+
+    def __init__(self, simulation: Simulation, dice: Random, *, whole: bool) -> None:
+        """Spoil, with `whole`, so that even the digest over everything fits what is sent: the state itself is broken."""
+        self.simulation = simulation
+        self.dice = dice
+        self.whole = whole
+        self.left = 6
+        self.spoilt = 0
+        simulation.on_message = self.pass_on
+
+    def pass_on(self, sender: int, receiver: int, frame: bytes) -> bool:
+        said = peer_pb2.PeerMessage.FromString(frame)
+        chunk = said.snapshot_chunk
+        if said.WhichOneof("body") != "snapshot_chunk" or not chunk.data or not self.left:
+            return True
+        self.left -= 1
+        self.spoilt += 1
+        if self.whole:
+            size = self.dice.choice((0, 1, 50))
+            chunk.data = self.dice.randbytes(size)
+            del chunk.manifest.files[:]
+            chunk.manifest.files.add(path="state.json", size=size)
+            chunk.manifest.sha256 = hashlib.sha256(chunk.data).digest()
+        elif chunk.HasField("manifest") and self.dice.random() < 0.6:
+            spoil_manifest(chunk.manifest, self.dice)
+        else:
+            chunk.data = mutate(chunk.data, self.dice) or b"x"
+        chunk.crc = google_crc32c.value(chunk.data)
+        self.simulation.at(0.001, lambda: self.simulation._arrive(sender, receiver, said.SerializeToString()))
+        return False
+
+
+def spoil_manifest(manifest: peer_pb2.SnapshotManifest, dice: Random) -> None:
+    """Make the description of a snapshot one that cannot be followed."""
+    kind = dice.randrange(5)
+    if kind == 0:
+        paths = ("../x", "/x", "a\0b", "", ".", "a//b", "a/../../b", "x" * 300, "state.json/x", "\\\\x", "empty")
+        manifest.files.add(path=dice.choice(paths), size=dice.choice((0, 1, 2**63)))
+    elif kind == 1:
+        manifest.files[0].size = dice.choice((0, 1, 2**64 - 1))
+    elif kind == 2:
+        manifest.sha256 = dice.randbytes(dice.choice((0, 32)))
+    elif kind == 3:
+        manifest.membership.members.add(id=0)
+    else:
+        del manifest.files[:]
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["on its way", "before it was sent"])
+def test_a_spoilt_snapshot_is_refused_and_a_good_one_taken_after_it(tmp_path: Path, whole: bool) -> None:
+    for seed, dice in rounds(4, 0.03):
+        simulation = Simulation(tmp_path / f"{seed}", seed=seed, config=CONFIG)
+        leader = simulation.elect(1)
+        spoiler = Spoiler(simulation, dice, whole=whole)
+        simulation.partition({1, 2}, {3})
+        for number in range(120):
+            simulation.put(f"k{number}", "v" * 20)
+        simulation.heal()
+        simulation.until(lambda: simulation.core(3).last_applied == leader.last_index, seconds=120.0)  # noqa: B023
+        assert spoiler.spoilt, seed
+        assert simulation.core(3).counters.snapshots_installed == 1, seed
+        assert simulation.machines[3].store.data == simulation.machines[1].store.data, seed
+        assert not list(tmp_path.glob("x")), seed
+        simulation.restart(3)
+        simulation.put("after", "1")
+        simulation.settle()
