@@ -2,8 +2,11 @@
 
 One asyncio client with the generated stubs drives three raftmeta processes, then three etcd members, then a Python gRPC
 server that does nothing: the same client, machine and run for each. Rounds are interleaved, medians are told, and no two
-systems are alive at the same time. Values have 100 bytes, keys 13 to 15, calls go round robin over the members. What the
-client itself costs per call is printed: it shares the machine with what it measures.
+systems are alive at the same time. Values have 100 bytes, keys 13 to 15, calls go round robin over the members.
+
+The client is grpc.aio in one process, as Python's users have it. What it costs per call is printed, for it shares the
+machine with what it measures; requests of a hundred puts are made before the clock starts. On two cores a second client
+process would take from the servers what it adds; where the client is at its limit, the report says so.
 
 Stores of a million keys, restarts and snapshots are measured by scale.py, growing costs by growth.py, endurance by soak.py.
 """

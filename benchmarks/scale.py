@@ -13,6 +13,7 @@ import asyncio
 import shutil
 import statistics
 import sys
+from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -97,13 +98,28 @@ async def measure(kind: type[System], directory: Path, options: argparse.Namespa
             await _phases(system, keys, directory, options, result)
         if kind is Raftmeta:
             result.tables = contents.tables(kind(directory).folders(0).store)
-    except (grpc.aio.AioRpcError, TimeoutError, AssertionError, OSError) as error:
-        row = Row(kind.name, "scale", "")
-        row.record(error)
-        result.errors.append(row.error)
-        say(f"  failed: {row.error}")
+    except FAILURES as error:
+        _note(error, result.errors)
     shutil.rmtree(directory)
     return result
+
+
+FAILURES = (grpc.aio.AioRpcError, TimeoutError, AssertionError, OSError)
+
+
+def _note(error: BaseException, errors: list[str]) -> None:
+    row = Row("", "", "")
+    row.record(error)
+    errors.append(" ".join(row.error.split()))
+    say(f"  failed: {errors[-1]}")
+
+
+async def attempt(phase: Coroutine[object, object, None], errors: list[str]) -> None:
+    """Run a phase; its failure is noted and the next one runs."""
+    try:
+        await phase
+    except FAILURES as error:
+        _note(error, errors)
 
 
 async def _phases(
@@ -125,9 +141,10 @@ async def _phases(
         for number in range(options.repeats):
             put = calls.put(clients, keys, b"w" * VALUE)
             watch = snapshots.Stalls(clients, put, options.rate, options.seconds, result.latencies, result.errors)
-            await watch.quiet()
-            await watch.saving(directory / "saved", result.snapshot_seconds)
-            await watch.catching_up(options.log_entries, result.snapshot_seconds)
+            await attempt(watch.quiet(), result.errors)
+            await attempt(watch.saving(directory / "saved", result.snapshot_seconds), result.errors)
+            await attempt(watch.catching_up(options.log_entries, result.snapshot_seconds), result.errors)
+            await system.revive()
             say(f"  snapshots, {number + 1} of {options.repeats}: {snapshots.told(result.latencies)}")
     finally:
         await clients.aclose()
@@ -156,6 +173,8 @@ def _column(name: str, one: dict[str, object]) -> list[str]:
     cells = [f"{result.load_seconds:.1f} s ({result.keys / max(result.load_seconds, 1e-9):,.0f} puts/s)"]
     cells += [
         f"{(after[0] - result.empty[0]) / keys:,.0f} ({(after[1] - result.empty[1]) / keys:,.0f} of its own)"
+        if after[0]
+        else "-"
         for after in (result.filled, result.restarted)
     ]
     cells += [f"{result.empty[0] / 2**20:,.0f} MiB", f"{result.store / keys:,.0f}", f"{result.log / 2**20:,.0f} MiB"]

@@ -55,7 +55,7 @@ class Stalls:
             task = asyncio.create_task(self._save(file))
             await self._load(load, SAVED, task)
             seconds.setdefault(SAVED, []).append(round(task.result(), 3))
-            file.unlink()
+            file.unlink(missing_ok=True)
 
     async def _save(self, file: Path) -> float:
         binary = etcdctl_binary()
@@ -72,7 +72,7 @@ class Stalls:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        assert process.returncode == 0, f"etcdctl snapshot save: {said.decode(errors='replace')[-200:]}"
+        assert process.returncode == 0, f"etcdctl snapshot save: {said.decode(errors='replace').strip()[-100:]}"
         return time.perf_counter() - began
 
     async def catching_up(self, log_entries: int, seconds: dict[str, list[float]]) -> None:

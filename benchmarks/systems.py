@@ -184,6 +184,13 @@ class System(ABC):
         """Start a killed member again, without waiting for it."""
         self._processes[index] = self._start(index)
 
+    async def revive(self) -> None:
+        """Start every member that is down and wait until all are ready. Raises TimeoutError."""
+        for index, process in enumerate(self._processes):
+            if process.poll() is not None:
+                self.start(index)
+        await self.ready()
+
     def cpu_seconds(self) -> float:
         """Return the CPU time, user and system, that the members and their children have used so far."""
         total = 0.0
