@@ -26,7 +26,7 @@ from raftmeta.metastore import Metastore
 from raftmeta.peer_link import transport_factory
 from raftmeta.proposer import Proposer
 from raftmeta.reads import ReadGate
-from raftmeta.store import Store
+from raftmeta.store import Store, verify
 from raftmeta.v1 import command_pb2
 from raftmeta.watch import WatchHub
 
@@ -89,6 +89,11 @@ class Node:
             for space in SPACES
         }
         store = Store(config.data_dir / "store", map_size=max(4 * config.quota_bytes, 1 << 30))
+        try:
+            await asyncio.to_thread(verify, store)
+        except BaseException:
+            store.close()
+            raise
         node = cls(config, founding.identity, Machine(store, policies=policies))
         try:
             await node._compose(founding)

@@ -2,5 +2,6 @@
 
 from raftmeta.store.environment import StoreError, StoreFull
 from raftmeta.store.store import Store
+from raftmeta.store.verification import verify
 
-__all__ = ["Store", "StoreError", "StoreFull"]
+__all__ = ["Store", "StoreError", "StoreFull", "verify"]
