@@ -6,6 +6,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -44,7 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{time.monotonic() - began:6.1f} s  {text}", file=sys.stderr, flush=True)
 
     again = f"make faults SEED={seed} DURATION={chosen.duration:g}"
-    say(f"seed {seed}, {sum(planned(phases).values())} faults in {chosen.duration:g} s; to run this again: {again}")
+    must, spare = sum(planned(phases).values()), sum(step.spare for phase in phases for step in phase.steps)
+    say(f"seed {seed}, {must} faults and {spare} more if there is time, in {chosen.duration:g} s; again: {again}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends members too, as an interrupt does
     try:
         report = run(seed, chosen.duration, phases, directory, say)
     except DiskLayerUnavailable as error:

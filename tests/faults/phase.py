@@ -19,6 +19,8 @@ from faults.plan import CLEAR, Phase, Step
 from faults.scene import Injection, Scene
 from faults.workload.load import Workload
 
+_LATE = 2.0
+"""Seconds behind the plan from which on spare faults are left out."""
 Say = Callable[[str], None]
 _BROKEN = (NotReached, grpc.RpcError, TimeoutError, OSError, AssertionError, subprocess.SubprocessError)
 
@@ -57,6 +59,9 @@ async def play(phase: Phase, seed: int, directory: Path, say: Say, makers: Mappi
             async with load.running(cluster):
                 began = asyncio.get_running_loop().time()
                 for step in phase.steps:
+                    if step.spare and asyncio.get_running_loop().time() > began + step.at + _LATE:
+                        say(f"{step.kind} is left out: the phase is late")
+                        continue
                     await _until(began + step.at)
                     scene = Scene(cluster, observer, load, random.Random(step.seed), step.dwell)
                     await _inject(step, scene, told, say, makers[step.kind]())

@@ -36,6 +36,10 @@ class Kind:
     weather: bool = True
 
 
+Drawn = tuple[Kind, bool]
+"""A kind and whether it is spare."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One fault of a phase.
@@ -46,6 +50,7 @@ class Step:
         dwell: How long it lasts at least, in seconds.
         seed: Of whatever it draws.
         weather: What the network between all members is like meanwhile: one of `WEATHER`.
+        spare: It is left out when the machine is so slow that the phase is late; any other happens however late it is.
     """
 
     kind: str
@@ -53,6 +58,7 @@ class Step:
     dwell: float
     seed: int
     weather: str = CLEAR
+    spare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,8 @@ def plan(
 ) -> tuple[Phase, ...]:
     """Plan a run of about `duration` seconds, start and checks of its clusters included.
 
-    Every kind that can happen on one of `sizes` happens once at least when there is time for it; with less time a part
-    of them does, by seed. Raises ValueError when `sizes` or `catalogue` leave nothing to do.
+    Every kind that can happen on one of `sizes` happens once at least in five minutes, or in all when there is time for
+    it; with less time a part of them does, by seed. What is left is filled with spare ones. Raises ValueError when `sizes` or `catalogue` leave nothing to do.
     """
     dice = random.Random(f"plan {seed} {duration}")
     rounds = max(1, round(duration / _PHASE))
@@ -78,7 +84,7 @@ def plan(
     load = max(duration - OVERHEAD * len(order), 2.0 * len(order))
     whole = sum(_SHARE.get(size, 1.0) for size in order)
     seconds = [load * _SHARE.get(size, 1.0) / whole for size in order]
-    drawn = _draw(dice, catalogue, order, seconds)
+    drawn = _draw(dice, catalogue, order, seconds, rounds)
     return tuple(
         Phase(size, length, _timed(dice, kinds, size, length))
         for size, length, kinds in zip(order, seconds, drawn, strict=True)
@@ -86,55 +92,55 @@ def plan(
 
 
 def planned(phases: Sequence[Phase]) -> dict[str, int]:
-    """How many faults of each kind the phases hold."""
-    return dict(sorted(Counter(step.kind for phase in phases for step in phase.steps).items()))
+    """How many faults of each kind must happen."""
+    return dict(sorted(Counter(step.kind for phase in phases for step in phase.steps if not step.spare).items()))
 
 
 def _draw(
-    dice: random.Random, catalogue: Mapping[str, Kind], order: list[int], seconds: list[float]
-) -> list[list[Kind]]:
-    """Kinds for every phase: first each kind once, where most time is left, then more of any until time is used up."""
+    dice: random.Random, catalogue: Mapping[str, Kind], order: list[int], seconds: list[float], rounds: int
+) -> list[list[Drawn]]:
+    """Kinds for every phase: first each kind once a round, where most time is left, then more of any as spare ones."""
     left = list(seconds)
-    drawn: list[list[Kind]] = [[] for _ in order]
+    drawn: list[list[Drawn]] = [[] for _ in order]
 
-    def place(kind: Kind) -> bool:
-        cost = kind.dwell[0] + kind.recovery
+    def place(kind: Kind, spare: bool) -> bool:
+        cost = kind.dwell[0] + kind.recovery + (spare and (kind.dwell[1] - kind.dwell[0]) / 2)
         fitting = [
             phase for phase, size in enumerate(order) if size in kind.sizes and left[phase] >= cost - (not drawn[phase])
         ]
         if not fitting:
             return False
         best = max(fitting, key=lambda phase: left[phase])
-        drawn[best].append(kind)
+        drawn[best].append((kind, spare))
         left[best] -= cost
         return True
 
     possible = [kind for _, kind in sorted(catalogue.items()) if kind.sizes & set(order)]
     if not possible:
         raise ValueError("no kind of fault is possible on these sizes")
-    # those that fit one size only come first, or others would have taken its time
-    first = sorted(dice.sample(possible, len(possible)), key=lambda kind: len(kind.sizes & set(order)))
-    for kind in first:
-        place(kind)
-    while any(place(kind) for kind in dice.sample(possible, len(possible))):
+    for _ in range(rounds):
+        # those that fit one size only come first, or others would have taken its time
+        for kind in sorted(dice.sample(possible, len(possible)), key=lambda kind: len(kind.sizes & set(order))):
+            place(kind, False)
+    while any(place(kind, True) for kind in dice.sample(possible, len(possible))):
         pass
     for phase, kinds in enumerate(drawn):
         if not kinds:
-            kinds.append(dice.choice([kind for kind in possible if order[phase] in kind.sizes]))
+            kinds.append((dice.choice([kind for kind in possible if order[phase] in kind.sizes]), False))
         dice.shuffle(kinds)
     return drawn
 
 
-def _timed(dice: random.Random, kinds: list[Kind], size: int, seconds: float) -> tuple[Step, ...]:
+def _timed(dice: random.Random, kinds: list[Drawn], size: int, seconds: float) -> tuple[Step, ...]:
     """Put the kinds in a row; what time is left over makes them last longer."""
-    least = sum(kind.dwell[0] + kind.recovery for kind in kinds)
-    spare = max(0.0, seconds - least)
-    room = sum(kind.dwell[1] - kind.dwell[0] for kind in kinds) or 1.0
+    least = sum(kind.dwell[0] + kind.recovery for kind, _ in kinds)
+    rest = max(0.0, seconds - least)
+    room = sum(kind.dwell[1] - kind.dwell[0] for kind, _ in kinds) or 1.0
     at, steps = 0.0, []
-    for kind in kinds:
+    for kind, spare in kinds:
         shortest, longest = kind.dwell
-        dwell = shortest + (longest - shortest) * min(1.0, spare / room) * dice.random()
+        dwell = shortest + (longest - shortest) * min(1.0, rest / room) * dice.random()
         weather = dice.choice(WEATHER) if kind.weather and size > 1 else CLEAR
-        steps.append(Step(kind.name, round(at, 2), round(dwell, 2), dice.getrandbits(48), weather))
-        at += dwell + kind.recovery + max(0.0, spare - room) / len(kinds)
+        steps.append(Step(kind.name, round(at, 2), round(dwell, 2), dice.getrandbits(48), weather, spare))
+        at += dwell + kind.recovery + max(0.0, rest - room) / len(kinds)
     return tuple(steps)

@@ -89,11 +89,12 @@ def test_the_line_has_every_number_and_a_violation_makes_a_run_bad() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(330)  # a busy machine makes it slow, and must not make it fail
 def test_a_short_run_on_three_members_ends_with_one_line_and_no_violation(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "faults", "--seed", "7", "--duration", "18", "--sizes", "3"]
     command += ["--kinds", "kill-leader,cut-two-ways,power-loss", "--directory", str(tmp_path / "run")]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"}
-    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stderr[-5000:]
     line = json.loads(ran.stdout)
     assert list(line) == KEYS
