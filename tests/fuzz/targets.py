@@ -145,7 +145,14 @@ async def _answered(call: aio.UnaryUnaryMultiCallable[Asked, Told], request: Ask
 
 
 def reaches_kept(message: Message) -> bool:
-    """Tell whether a request, or one inside it, is entitled to change what must stay."""
+    """Tell whether a request, or one inside it, is entitled to change what must stay.
+
+    A voter that is not there is such a change: a single member that is given one waits for it, as it should.
+    """
+    if isinstance_of(message, pb.MemberAddRequest):
+        return not getattr(message, "isLearner", False) and any(
+            "://" in url for url in getattr(message, "peerURLs", ())
+        )
     if isinstance_of(message, pb.PutRequest, pb.DeleteRangeRequest):
         key, end = getattr(message, "key", b""), getattr(message, "range_end", b"")
         if key >= KEPT or end == b"\0" or end > KEPT:
