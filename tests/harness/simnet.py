@@ -114,6 +114,10 @@ class Machine:
         self.core: Core | None = None
         self.failure: BaseException | None = None
         self.slow = 0.0
+        self.sync_seconds = (
+            0.0  # how long the disk takes; above 0 the core's turn waits for it as it does beside a thread
+        )
+        self.syncing = False
 
 
 class Simulation:
@@ -174,6 +178,7 @@ class Simulation:
         machine = self.machines[number]
         assert machine.core is None
         machine.failure = None
+        machine.syncing = False
         given = Surroundings(
             member_id=number,
             cluster_id=7,
@@ -252,7 +257,10 @@ class Simulation:
     def _beat(self, number: int, core: Core) -> None:
         if self.machines[number].core is not core:
             return
-        self.touch(number)
+        if self.machines[number].syncing:
+            core.pulse()
+        else:
+            self.touch(number)
         self.at(self.config.heartbeat / 2, lambda: self._beat(number, core))
 
     def touch(self, number: int) -> None:
@@ -264,15 +272,38 @@ class Simulation:
     def _turn(self, number: int) -> None:
         self._due.discard(number)
         machine = self.machines[number]
-        if machine.core is None or machine.failure is not None:
+        if machine.core is None or machine.failure is not None or machine.syncing:
             return
         try:
-            machine.core.turn()
+            if machine.sync_seconds:
+                self._begin_slow_turn(machine, machine.core)
+            else:
+                machine.core.turn()
         except Exception as error:
             machine.failure = error
             machine.core = None
             raise
         self._watch(machine.core)
+
+    def _begin_slow_turn(self, machine: Machine, core: Core) -> None:
+        core.begin_turn()
+        if core.unsynced and core.sync_due:
+            machine.syncing = True
+            self.at(machine.sync_seconds, lambda: self._end_slow_turn(machine, core))
+            return
+        if core.sync_due:
+            core.make_durable()
+        core.end_turn()
+
+    def _end_slow_turn(self, machine: Machine, core: Core) -> None:
+        if machine.core is not core:
+            return
+        machine.syncing = False
+        core.sync_log()
+        core.end_sync()
+        core.end_turn()
+        self._watch(core)
+        self.touch(machine.number)
 
     def run(self, seconds: float) -> None:
         """Let time pass."""

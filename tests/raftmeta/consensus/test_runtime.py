@@ -1,4 +1,4 @@
-"""The Raft thread: real files, real loops, a network inside the process."""
+"""Consensus at work, in a thread and on the loop of its host: real files, real loops, a network inside the process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,22 @@ from typing import Any, cast
 import pytest
 from harness.simnet import Simulation, Store
 
-from raftmeta.consensus import Member, RaftConfig, Refusal, Role, RunningConsensus, StartError, start_consensus
+from raftmeta.consensus import (
+    Member,
+    RaftConfig,
+    Refusal,
+    Role,
+    RunningConsensus,
+    StartError,
+    host_consensus,
+    start_consensus,
+)
 from raftmeta.consensus.hosting import RaftThread
+from raftmeta.consensus.runtime import Runtime
+from raftmeta.wal.files import DiskFile
 
 CONFIG = RaftConfig(heartbeat=0.02, election_min=0.15, election_max=0.3)
+CALM = RaftConfig(heartbeat=0.02, election_min=2.0, election_max=4.0)  # for members that share a loop
 
 
 class Hub:
@@ -252,3 +264,81 @@ def test_what_is_asked_while_a_member_stops_leaves_its_log_alone(tmp_path: Path)
     node.trim_log(0)
     assert answers == [Refusal.STOPPED] * 5
     assert (node._core.last_index, node.counters.trims, node.counters.callback_failures) == (last, 0, 0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until the condition holds, 20 seconds at most."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def host(tmp_path: Path, number: int, members: list[Member], store: Store, hub: Hub | None) -> RunningConsensus:
+    return await host_consensus(
+        CALM, number, 7, members, store, tmp_path / str(number), hub.factory(number) if hub else None
+    )
+
+
+async def test_three_members_on_one_loop_replicate_and_answer_on_it(tmp_path: Path) -> None:
+    hub, members, loop = Hub(), [Simulation.member(n) for n in (1, 2, 3)], asyncio.get_running_loop()
+    stores = {n: Watched() for n in (1, 2, 3)}
+    nodes = {n: await host(tmp_path, n, members, stores[n], hub) for n in (1, 2, 3)}
+    try:
+        await until(lambda: any(node.status().role is Role.LEADER for node in nodes.values()))
+        leader = next(node for node in nodes.values() if node.status().role is Role.LEADER)
+        for i in range(50):
+            leader.propose(f"k{i}={i}".encode(), lambda refusal: pytest.fail(str(refusal)))
+        await until(lambda: all(len(store.data) == 50 for store in stores.values()))
+        heard: list[Any] = []
+        for node in nodes.values():
+            node.read_index(lambda told: heard.append((told, asyncio.get_running_loop() is loop)))
+        await until(lambda: len(heard) == 3)
+        assert all(isinstance(told, int) and here for told, here in heard)
+    finally:
+        for node in nodes.values():
+            await loop.run_in_executor(None, node.stop)
+    assert await loop.run_in_executor(None, ask, nodes[1].read_index) is Refusal.STOPPED
+
+
+async def test_what_keeps_a_hosted_member_from_starting_is_raised(tmp_path: Path) -> None:
+    store = Watched()
+    store.index, store.term = 5, 1
+    with pytest.raises(StartError, match="part of the directory is lost"):
+        await host(tmp_path, 1, [Simulation.member(1)], store, None)
+
+
+async def test_a_leader_whose_disk_is_slow_serves_its_loop_and_sends_heartbeats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, members, loop = Hub(), [Simulation.member(n) for n in (1, 2, 3)], asyncio.get_running_loop()
+    stores = {n: Watched() for n in (1, 2, 3)}
+    nodes = {n: await host(tmp_path, n, members, stores[n], hub) for n in (1, 2, 3)}
+    released = threading.Event()
+    released.set()
+    quick = DiskFile.sync
+    waiting: list[int] = []
+
+    def sync(self: DiskFile) -> None:
+        if threading.current_thread().name.startswith("raft-sync"):
+            waiting.append(1)
+            assert released.wait(20)
+        quick(self)
+
+    try:
+        await until(lambda: any(node.status().role is Role.LEADER for node in nodes.values()))
+        leader = cast(Runtime, next(node for node in nodes.values() if node.status().role is Role.LEADER))
+        await until(lambda: leader._core.committed_in_term)
+        monkeypatch.setattr(DiskFile, "sync", sync)
+        leader._slow_disk, leader._core.last_sync = True, 1.0
+        released.clear()
+        leader.propose(b"a=1", lambda refusal: pytest.fail(str(refusal)))
+        await until(lambda: bool(waiting))
+        sent = leader.counters.messages_sent
+        await until(lambda: leader.counters.messages_sent >= sent + 4)
+        assert leader.status().role is Role.LEADER
+        released.set()
+        await until(lambda: all(store.data == {"a": "1"} for store in stores.values()))
+    finally:
+        released.set()
+        for node in nodes.values():
+            await loop.run_in_executor(None, node.stop)
