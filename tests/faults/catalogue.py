@@ -7,7 +7,7 @@ from collections.abc import Callable
 from faults.injections import network
 from faults.injections.catching import Away
 from faults.injections.damage import LogRot, StoreRot, TornTail
-from faults.injections.disks import DiskTrouble, FailedSync, PowerLoss, crawl, fill, jump, some
+from faults.injections.disks import ClockJump, DiskTrouble, FailedSync, PowerLoss, crawl, fill, some
 from faults.injections.leadership import Transfer
 from faults.injections.membership import Grow, Replace
 from faults.injections.network import Disturbance, Resets
@@ -57,7 +57,7 @@ _ROWS: tuple[tuple[str, frozenset[int], tuple[float, float], float, Maker], ...]
     ("slow-sync", ANY, (1.0, 5.0), 1.0, lambda: DiskTrouble(some, crawl, "syncs_delayed")),
     ("failed-sync", ANY, (0.3, 2.0), 2.0, FailedSync),
     ("full-disk", ANY, (1.0, 4.0), 1.5, lambda: DiskTrouble(some, fill, "writes_refused")),
-    ("clock-jump", ANY, (0.5, 3.0), 0.5, lambda: DiskTrouble(some, jump, "clock_reads_shifted")),
+    ("clock-jump", ANY, (0.5, 3.0), 0.5, ClockJump),
     ("power-loss", ANY, (0.3, 1.5), 3.5, PowerLoss),
 )  # fmt: skip
 _NETWORK = {"cut-one-way", "cut-two-ways", "delay", "loss", "reorder", "reset"}

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 from collections.abc import Callable
 
+import grpc
 from faults.disk.layer import DiskLayer
 from faults.injections.processes import Choice, everyone
+from faults.observer import reach
 from faults.scene import Scene
+
+from raftmeta.etcd import rpc_pb2 as pb
+from raftmeta.etcd import rpc_pb2_grpc as stubs
 
 Trouble = Callable[[Scene, DiskLayer], None]
 """Sets a fault in a layer."""
@@ -54,7 +60,16 @@ class DiskTrouble:
         for victim in self._choice(scene, leader):
             self._before[victim] = disks[victim].counts()[self._count]
             self._trouble(scene, disks[victim])
-        await scene.lasting(scene.until(f"{self._count} is counted", lambda: any(self._suffered(scene))))
+        await scene.lasting(self.suffering(scene))
+
+    async def suffering(self, scene: Scene) -> None:
+        """Wait until the fault is felt. Raises NotReached."""
+        await scene.until(f"{self._count} is counted", lambda: any(self.suffered(scene)))
+
+    @property
+    def victims(self) -> list[int]:
+        """Numbers of the members that are troubled."""
+        return list(self._before)
 
     async def heal(self, scene: Scene) -> None:
         """See `Injection`; a member that gave up meanwhile is started."""
@@ -64,12 +79,33 @@ class DiskTrouble:
 
     async def proof(self, scene: Scene) -> str:
         """How often each victim suffered."""
-        suffered = self._suffered(scene)
+        suffered = self.suffered(scene)
         return f"{self._count}: {suffered}" if any(suffered) else ""
 
-    def _suffered(self, scene: Scene) -> list[int]:
+    def suffered(self, scene: Scene) -> list[int]:
+        """How often each victim felt it."""
         disks = scene.cluster.disks
         return [disks[victim].counts()[self._count] - was for victim, was in self._before.items()]
+
+
+class ClockJump(DiskTrouble):
+    """Wall clocks jump; members are made to look at them by the one request for which they do."""
+
+    def __init__(self) -> None:
+        """No clock has jumped yet."""
+        super().__init__(some, jump, "clock_reads_shifted")
+
+    async def suffering(self, scene: Scene) -> None:
+        """Add, as a member, who is one: that is refused, under an id which is made of the time."""
+        for victim in self.victims:
+            request = pb.MemberAddRequest(peerURLs=[f"http://{scene.cluster.fronts[victim]}"])
+
+            async def looked(victim: int = victim, request: pb.MemberAddRequest = request) -> bool | None:
+                with contextlib.suppress(grpc.RpcError):
+                    await stubs.ClusterStub(scene.observer.channel(victim)).MemberAdd(request, timeout=5)
+                return self.suffered(scene)[self.victims.index(victim)] > 0 or None
+
+            await reach("the clock is looked at", looked)
 
 
 class FailedSync:
