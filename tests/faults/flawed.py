@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 from faults.cluster import Cluster
-from faults.disk import DiskLayerUnavailable
+from faults.disk.library import DiskLayerUnavailable
 from faults.history import History
 from faults.observer import Observer, reach
 from faults.workload.calling import Caller

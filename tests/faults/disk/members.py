@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 import grpc
-from faults.disk import DiskLayer
+from faults.disk.layer import DiskLayer
 from faults.disk.programs import disk_layer
 from harness.raftmeta import RaftmetaCluster
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from faults.disk import DiskLayer, DiskLayerUnavailable
+from faults.disk.layer import DiskLayer
+from faults.disk.library import DiskLayerUnavailable
 
 _PRELUDE = """
 import os, sys

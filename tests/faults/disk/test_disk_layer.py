@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults.disk import DiskLayer
 from faults.disk.image import SECTOR
+from faults.disk.layer import DiskLayer
 from faults.disk.programs import complaint, disk_layer, run, run_and_kill
 
 
