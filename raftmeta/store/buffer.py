@@ -40,32 +40,24 @@ class Rows:
 
     Attributes:
         versions: The newest version of each row.
+        fresh: Rows that no reader has sorted in yet.
     """
 
-    __slots__ = ("_fresh", "_lock", "_sorted", "versions")
+    __slots__ = ("_lock", "_sorted", "fresh", "versions")
 
     def __init__(self, lock: threading.Lock) -> None:
         """Start empty; `lock` is for readers who sort."""
         self.versions: dict[bytes, Version] = {}
         self._sorted: list[bytes] = []
-        self._fresh: list[bytes] = []
+        self.fresh: list[bytes] = []
         self._lock = lock
-
-    def set(self, key: bytes, value: bytes | None, step: int) -> None:
-        """Write a row; None deletes it."""
-        older = self.versions.get(key)
-        if older is None:
-            self._fresh.append(key)
-        elif older[0] == step:
-            older = older[2]
-        self.versions[key] = (step, value, older)
 
     def between(self, start: bytes, end: bytes | None, step: int) -> Iterator[tuple[bytes, bytes | None]]:
         """Yield (key, value or None) of the rows in [start, end) that were written up to `step`, in order; None is infinity."""
         if not self.versions:
             return
         with self._lock:
-            fresh = self._fresh
+            fresh = self.fresh
             count = len(fresh)  # the writer may be adding: what comes after these is not for this reader
             if count:
                 self._sorted += fresh[:count]
@@ -112,7 +104,13 @@ class Buffer:
 
     def set(self, table: Table, key: bytes, value: bytes | None, step: int) -> None:
         """Write a row; None deletes it."""
-        self.rows[table.number].set(key, value, step)
+        rows = self.rows[table.number]
+        older = rows.versions.get(key)
+        if older is None:
+            rows.fresh.append(key)
+        elif older[0] == step:
+            older = older[2]
+        rows.versions[key] = (step, value, older)
         self.size += _ROW + len(key) + (len(value) if value else 0)
 
     def forget(self, step: int) -> None:

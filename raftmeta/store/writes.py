@@ -57,16 +57,16 @@ class WriteView(View):
         self._set_slot(space, key, old, new, value)
 
     def _set_slot(self, space: int, key: bytes, old: Slot | None, new: Slot, value: bytes) -> None:
-        tables = self.tables.spaces[space]
-        row = layout.table_key(key)
-        self._set(tables.keys, row, layout.pack_slot(new, key, value))
+        tables, buffer, step = self.tables.spaces[space], self._buffer, self._step
+        row = key if len(key) <= layout.PREFIX else layout.table_key(key)
+        buffer.set(tables.keys, row, layout.pack_slot(new, key, value), step)
         if new.alive != (old.alive if old is not None else 0):
             self.flips.append((space, row, 1 if new.alive else -1))
         if old is None:
             if new.lease:
                 self._set(tables.attached, layout.lease_key(new.lease) + new.id, key)
             return
-        self._set(tables.history, old.id + old.revision, b"1" if old.alive else b"0")
+        buffer.set(tables.history, old.id + old.revision, b"1" if old.alive else b"0", step)
         if old.lease != new.lease:
             if old.lease:
                 self._set(tables.attached, layout.lease_key(old.lease) + old.id, None)
