@@ -67,11 +67,11 @@ def flip_everywhere(path: Path, found: bytes) -> None:
     path.write_bytes(data.replace(found, bytes(damaged)))
 
 
-def leaf_header(data_dir: Path, found: bytes) -> None:
-    """Make every page that holds `found` a page of another kind."""
+def flip_page(data_dir: Path, found: bytes, offset: int) -> None:
+    """Flip a bit at `offset` in the header of every page of LMDB's file that holds `found`."""
     path = state(data_dir)
     data = bytearray(path.read_bytes())
     at = -1
     while (at := data.find(found, at + 1)) >= 0:
-        data[at - at % _PAGE + 10] ^= 4
+        data[at - at % _PAGE + offset] ^= 4
     path.write_bytes(data)

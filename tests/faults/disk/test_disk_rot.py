@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from faults.disk.members import everything, member_kv
-from faults.disk.rot import cut, flip, flip_everywhere, log, newest_checkpoint, record, state, wipe
+from faults.disk.rot import cut, flip, flip_everywhere, flip_page, log, newest_checkpoint, record, state, wipe
 from harness.raftmeta import RaftmetaCluster
 
 from raftmeta.etcd import rpc_pb2 as pb
@@ -66,6 +66,8 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "name of the state": (lambda d: flip(d / "store" / "CURRENT", 0), "restore a backup"),
     "membership": (lambda d: flip(d / "raft" / "members" / "membership.rec", -3), "add it again"),
     "identity": (lambda d: flip(d / "identity.json", 0), "restore the member from a snapshot"),
+    "where the rows of a page of the store end": (lambda d: flip_page(d, PAIRS[b"key/0123"], 12), "restore a backup"),
+    "first row of a page of the store": (lambda d: flip_page(d, PAIRS[b"key/0123"], 16), "restore a backup"),
     "a value in the store": (lambda d: flip_everywhere(state(d), PAIRS[b"key/0123"]), "restore a backup"),
 }
 HEALED: dict[str, Callable[[Path], None]] = {
