@@ -202,3 +202,17 @@ def test_a_spoilt_snapshot_is_refused_and_a_good_one_taken_after_it(tmp_path: Pa
         simulation.restart(3)
         simulation.put("after", "1")
         simulation.settle()
+
+
+@pytest.mark.parametrize("kind", ["append", "append_reply", "vote", "vote_reply", "read_index", "timeout_now"])
+@pytest.mark.parametrize("term", [2**64 - 1, 2**63, 2**40])
+def test_a_term_that_nobody_can_have_reached_is_not_believed(tmp_path: Path, kind: str, term: int) -> None:
+    simulation = Simulation(tmp_path, config=CONFIG)
+    simulation.elect()
+    said = peer_pb2.PeerMessage(version=1, term=term)
+    getattr(said, kind).SetInParent()
+    for core in simulation.up:
+        core.inbox.append((core.me % 3 + 1, said.SerializeToString()))
+    simulation.run(5.0)
+    simulation.put("a", "1")
+    assert all(core.term < 100 for core in simulation.up)
