@@ -232,7 +232,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--rate", type=float, default=200.0, help="puts a second of the paced load (default %(default)s)"
     )
-    parser.add_argument("--log-entries", type=int, default=2_000, help="kept before a trim (default %(default)s)")
+    parser.add_argument("--log-entries", type=int, default=1_000, help="kept before a trim (default %(default)s)")
     parser.add_argument("--systems", default=",".join(kind.name for kind in KINDS), help="default %(default)s")
     options = parser.parse_args()
     if options.quick:
