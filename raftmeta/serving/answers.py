@@ -20,7 +20,7 @@ _DEFAULT = 4096
 class AnswerEncoder:
     """One connection's encoder: two fields go into the peer's table, once, and are named by their index from then on.
 
-    Blocks must be sent in the order in which they were made.
+    Blocks must be sent, all of them, in the order in which they were made.
     """
 
     def __init__(self) -> None:
@@ -37,27 +37,8 @@ class AnswerEncoder:
         self._usable = bound >= _NEEDED
         self._type_index = self._status_index = 0
 
-    def initial(self, metadata: Iterable[Pair] = ()) -> bytes:
-        """Return the block that begins an answer. Raises ValueError for metadata that cannot be sent."""
-        extra = b"".join([literal(*write_pair(*pair)) for pair in metadata])
-        return self._first() + extra
-
-    def trailers(self, code: int, message: str, metadata: Iterable[Pair]) -> bytes:
-        """Return the block that ends an answer. Raises as `initial`."""
-        extra = b"".join([literal(*write_pair(*pair)) for pair in metadata]) if metadata else b""
-        return self._last(code, message) + extra
-
-    def only(self, code: int, message: str, metadata: Iterable[Pair]) -> bytes:
-        """Return the block of an answer that is nothing but a status. Raises as `initial`."""
-        extra = b"".join([literal(*write_pair(*pair)) for pair in metadata])
-        return self._first() + self._last(code, message) + extra
-
-    def http(self, status: int) -> bytes:
-        """Return the block of an answer to what is no gRPC call."""
-        prelude, self._prelude = self._prelude, b""
-        return prelude + literal(b":status", b"%d" % status) + literal(b"content-length", b"0")
-
-    def _first(self) -> bytes:
+    def initial(self) -> bytes:
+        """Return the block that begins an answer; metadata may follow it."""
         if self._type_index:
             return _OK + bytes((0x80 | self._type_index,))
         prelude, self._prelude = self._prelude, b""
@@ -66,7 +47,8 @@ class AnswerEncoder:
         self._type_index = _NEWEST
         return prelude + _OK + _CONTENT_TYPE
 
-    def _last(self, code: int, message: str) -> bytes:
+    def trailers(self, code: int, message: str) -> bytes:
+        """Return the block that ends an answer, or goes on from `initial`; metadata may follow it."""
         if not code and not message:
             if self._status_index:
                 return bytes((0x80 | self._status_index,))
@@ -79,6 +61,16 @@ class AnswerEncoder:
         prelude, self._prelude = self._prelude, b""
         text = literal(b"grpc-message", write_message(message)) if message else b""
         return prelude + literal(b"grpc-status", b"%d" % code) + text
+
+    def http(self, status: int) -> bytes:
+        """Return the block of an answer to what is no gRPC call."""
+        prelude, self._prelude = self._prelude, b""
+        return prelude + literal(b":status", b"%d" % status) + literal(b"content-length", b"0")
+
+
+def extra(metadata: Iterable[Pair]) -> bytes:
+    """Return the fields of metadata. Raises ValueError for what cannot be sent."""
+    return b"".join([literal(*write_pair(*pair)) for pair in metadata]) if metadata else b""
 
 
 def literal(name: bytes, value: bytes) -> bytes:

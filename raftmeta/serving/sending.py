@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from raftmeta.serving import frames
-from raftmeta.serving.answers import AnswerEncoder
+from raftmeta.serving.answers import AnswerEncoder, extra
 from raftmeta.serving.faults import ConnectionFault, ErrorCode
-from raftmeta.serving.metadata import Pair, write_pair
+from raftmeta.serving.metadata import Pair
 from raftmeta.serving.stream import Ending, Stream
 
 TURN = 256 * 1024
@@ -69,9 +69,9 @@ class Sender:
             self.end(stream, ending)
             return
         code, details, metadata = ending
-        last = self.encoder.trailers  # made before anything is changed: it may raise
+        more = extra(metadata)  # first: it may raise, and the encoder counts on what it makes being sent
         start = self.encoder.initial()
-        tail = last(code.value[0], details, metadata)
+        tail = self.encoder.trailers(code.value[0], details) + more
         self.window -= size
         number = stream.id.to_bytes(4, "big")
         prefix = (size - 5).to_bytes(4, "big")
@@ -87,7 +87,8 @@ class Sender:
     def begin(self, stream: Stream, metadata: Iterable[Pair] = ()) -> None:
         """Send the headers of an answer, once. Raises ValueError for metadata that cannot be sent."""
         if not stream.began:
-            block = self.encoder.initial(metadata)
+            more = extra(metadata)
+            block = self.encoder.initial() + more
             stream.began = True
             self.control(frames.header_frames(stream.id, block, 0))
 
@@ -120,13 +121,12 @@ class Sender:
     def end(self, stream: Stream, ending: Ending) -> None:
         """Send trailers, after what waits. Raises ValueError for metadata that cannot be sent."""
         code, details, metadata = ending
+        more = extra(metadata)  # may raise, now and not when it is sent
         if stream.pending_bytes:
-            for pair in metadata:
-                write_pair(*pair)  # may raise, now and not when it is sent
             stream.ending = ending
             return
-        make = self.encoder.trailers if stream.began else self.encoder.only
-        block = make(code.value[0], details, metadata)
+        start = b"" if stream.began else self.encoder.initial()
+        block = start + self.encoder.trailers(code.value[0], details) + more
         stream.began = stream.ended = True
         self.control(frames.header_frames(stream.id, block, _END))
         self._ended(stream)
@@ -181,7 +181,7 @@ class Sender:
     def flush(self) -> None:
         """Hand over to the transport what has gathered, and let the next turn begin."""
         self._scheduled = False
-        if self._out and self._transport is not None:
+        if self._out and self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(self._out))
         self._out.clear()
         self._out_bytes = 0

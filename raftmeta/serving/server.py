@@ -36,6 +36,7 @@ class Server(aio.Server):
         limits: What callers may ask.
         wheel: Deadlines of calls.
         budget: What waiting requests take.
+        connections: Those that are open.
     """
 
     def __init__(self, limits: Limits | None = None, *, wrap: Wrap | None = None) -> None:
@@ -51,7 +52,7 @@ class Server(aio.Server):
         self.budget = Budget(self.limits.buffered_bytes)
         self._registry = Registry(wrap)
         self._listeners: list[Listener] = []
-        self._connections: set[Connection] = set()
+        self.connections: set[Connection] = set()
         self._calls: set[Call] = set()
         self._starts = Starts()
         self._idle = asyncio.Event()
@@ -103,6 +104,11 @@ class Server(aio.Server):
         """Not offered: credentials of gRPC's cannot be looked into; `listen` takes files."""
         raise NotImplementedError("use listen(address, files)")
 
+    @property
+    def ports(self) -> list[int]:
+        """The ports in use, in the order in which they were bound; none once the server stops."""
+        return [listener.port for listener in self._listeners]
+
     # life
 
     async def start(self) -> None:
@@ -117,17 +123,17 @@ class Server(aio.Server):
         for listener in self._listeners:
             await listener.close()
         self._listeners.clear()
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             connection.leave()
         if grace:
             await self._all_ended(grace)
         for call in list(self._calls):
             call.cancel()
         await self._all_ended(grace or 1.0)
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             connection.close()
         await asyncio.sleep(0)  # transports that had nothing left to send close now
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             connection.abort()
         await asyncio.sleep(0)
         self.wheel.close()
@@ -153,14 +159,14 @@ class Server(aio.Server):
 
     def connected(self, connection: Connection) -> bool:
         """Take a connection in; False when there are too many."""
-        if self._stopping or len(self._connections) >= self.limits.connections:
+        if self._stopping or len(self.connections) >= self.limits.connections:
             return False
-        self._connections.add(connection)
+        self.connections.add(connection)
         return True
 
     def disconnected(self, connection: Connection) -> None:
         """Forget a connection."""
-        self._connections.discard(connection)
+        self.connections.discard(connection)
 
     def serve(self, stream: Stream, message: bytes | None, *, compressed: bool = False) -> None:
         """Serve the call of a stream, whose request is `message` or still to come; or refuse it."""
@@ -185,7 +191,7 @@ class Server(aio.Server):
 
     def _look(self) -> None:
         now = self.loop.time()
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             connection.inspect(now)
         self._look_later()
 

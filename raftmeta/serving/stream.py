@@ -13,8 +13,8 @@ from raftmeta.serving.requests import Head
 
 if TYPE_CHECKING:
     from raftmeta.serving.call import Call
-    from raftmeta.serving.connection import Connection
     from raftmeta.serving.deadlines import Expiring
+    from raftmeta.serving.streams import Streams
 
 Ending = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
 """Status code, text and trailing metadata."""
@@ -49,7 +49,7 @@ class Stream:
         "opened", "pending", "pending_bytes", "receive_window", "received", "remote_closed", "window",
     )  # fmt: skip
 
-    def __init__(self, number: int, connection: Connection, head: Head, window: int, receive_window: int) -> None:
+    def __init__(self, number: int, connection: Streams, head: Head, window: int, receive_window: int) -> None:
         """Open; `window` bytes may be sent and `receive_window` received."""
         self.id = number
         self.connection = connection
