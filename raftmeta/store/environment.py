@@ -298,6 +298,7 @@ def check_length(path: Path, env: lmdb.Environment) -> None:
 def advice(path: Path, fact: str) -> str:
     """Return what to say about a state that cannot be used."""
     return (
-        f"{path} does not hold a usable state: {fact}. Move it away and let this member take a snapshot from the "
-        "others, or restore a backup into it."
+        f"{path} does not hold a usable state: {fact}. `python -m raftmeta check` with this member's --data-dir lists the"
+        " damage. While the other members have a quorum: remove this member, start it again with an empty directory and"
+        " add it back. Without a quorum: `python -m raftmeta restore` from a snapshot."
     )

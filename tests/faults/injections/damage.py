@@ -52,14 +52,7 @@ class LogRot:
         written, _ = last_record(data)
         # well before the end, for the last record may never have been synced
         flip(path, HEADER_SIZE + scene.dice.randrange(max(1, (written - HEADER_SIZE) // 2)), scene.dice.randrange(8))
-        logged = cluster.log(self._victim).stat().st_size
-        cluster.launch(self._victim)
-        process = cluster.processes[self._victim]
-        assert process is not None
-        await scene.until("the damaged member ends", lambda: process.poll() is not None)
-        cluster.kill(self._victim)
-        self._status = cluster.exits[-1][1]
-        self._refusal = cluster.log(self._victim).read_bytes()[logged:].decode(errors="replace")
+        self._status, self._refusal = await start_in_vain(scene, self._victim)
         self._new = await substitute(scene, self._victim)
 
     async def heal(self, scene: Scene) -> None:
@@ -67,14 +60,13 @@ class LogRot:
 
     async def proof(self, scene: Scene) -> str:
         """It said which command helps, ended with an error, and another member is in its place."""
-        named = "python -m raftmeta check" in self._refusal and "remove this member" in self._refusal
-        if self._new < 0 or self._status <= 0 or not named:
+        if self._new < 0 or self._status <= 0 or not says_what_to_do(self._refusal):
             return ""
         return f"{scene.cluster.names[self._victim]} refused to start (exit status {self._status}) and was replaced"
 
 
 class StoreRot:
-    """A byte flips in a record of a stopped follower's store: `check` finds it; the member is replaced."""
+    """A bit flips in a record of a stopped follower's store: `check` finds it, and the member refuses to start and says what to do, which is then done."""
 
     def __init__(self) -> None:
         """Nothing has flipped yet."""
@@ -96,15 +88,16 @@ class StoreRot:
             damaged = marker[:-1] + bytes([marker[-1] ^ 1 << scene.dice.randrange(8)])
             file.write_bytes(data.replace(marker, damaged))  # with copies in pages that are free now
         status, report = await check(cluster.data_dir(self._victim))
-        if status == 1:
-            self._finding = f"{cluster.names[self._victim]}: {report['findings']}"
+        ended, refusal = await start_in_vain(scene, self._victim)
+        if status == 1 and ended > 0 and says_what_to_do(refusal):
+            self._finding = f"{cluster.names[self._victim]} refused to start and was replaced: {report['findings']}"
         self._new = await substitute(scene, self._victim)
 
     async def heal(self, scene: Scene) -> None:
         """Nothing to do: the member was replaced."""
 
     async def proof(self, scene: Scene) -> str:
-        """What `check` found."""
+        """What `check` found, and that the member said which command helps."""
         return self._finding if self._new >= 0 else ""
 
 
@@ -139,6 +132,23 @@ class TornTail:
     async def proof(self, scene: Scene) -> str:
         """How many bytes of each log were torn."""
         return f"torn bytes: {self._torn}" if self._torn and all(self._torn.values()) else ""
+
+
+async def start_in_vain(scene: Scene, member: int) -> tuple[int, str]:
+    """Start a member that must end by itself; returns its exit status and what it wrote. Raises NotReached."""
+    cluster = scene.cluster
+    logged = cluster.log(member).stat().st_size
+    cluster.launch(member)
+    process = cluster.processes[member]
+    assert process is not None
+    await scene.until("the damaged member ends", lambda: process.poll() is not None)
+    cluster.kill(member)
+    return cluster.exits[-1][1], cluster.log(member).read_bytes()[logged:].decode(errors="replace")
+
+
+def says_what_to_do(text: str) -> bool:
+    """Whether a refusal names the command that tells more and how the member comes back."""
+    return "python -m raftmeta check" in text and "remove this member" in text
 
 
 def last_record(data: bytes) -> tuple[int, bytes]:

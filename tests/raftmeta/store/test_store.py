@@ -149,7 +149,7 @@ def test_a_damaged_directory_is_refused_with_advice(tmp_path: Path, damage: obje
     damage(tmp_path / "machine")
     with pytest.raises(StoreError, match=says) as error:
         Store(tmp_path / "machine", map_size=MAP_SIZE)
-    assert "take a snapshot from the others" in str(error.value)
+    assert "remove this member" in str(error.value)
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
