@@ -119,7 +119,8 @@ class TornTail:
             with path.open("r+b") as file:
                 file.seek(end)
                 file.write(last[: scene.dice.randint(5, len(last) - 1)])
-            _, report = await check(cluster.data_dir(victim))
+        checked = await asyncio.gather(*(check(cluster.data_dir(victim)) for victim in victims))
+        for victim, (_, report) in zip(victims, checked, strict=True):
             self._torn[cluster.names[victim]] = report.get("log_torn_bytes", 0)
             if report.get("findings"):
                 scene.observer.violations.append(f"{cluster.names[victim]}: a torn tail is damage: {report}")
