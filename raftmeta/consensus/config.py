@@ -31,6 +31,7 @@ class RaftConfig:
             queue up memory for a slow follower.
         hold: Seconds for which proposals may wait while earlier ones are not committed, to share a round. Too large and a slow disk
             or a long way costs latency, 0 costs processor time.
+        gather: Seconds for which a leader waits for the proposals of other members after a commit, while they share rounds.
         queued_bytes: Bytes proposed but not yet committed on this leader, beyond which proposals answer BUSY.
         queued_proposals: The same as a number of proposals.
         proposal_bytes: Largest single proposal; a larger one is refused as BUSY would be, and never retried with
@@ -55,6 +56,7 @@ class RaftConfig:
     append_bytes: int = 1024 * 1024
     inflight_messages: int = 8
     hold: float = 0.004
+    gather: float = 0.001
     queued_bytes: int = 64 * 1024 * 1024
     queued_proposals: int = 10_000
     proposal_bytes: int = 4 * 1024 * 1024

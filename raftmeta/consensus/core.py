@@ -36,7 +36,8 @@ class Core(Enlisting):
         self._last_turn: float | None = None
         self._listeners: list[Callable[[Status], None]] = []
         self._retry_full_at = 0.0
-        self._appended_at = float("-inf")
+        self._appended_at = self._committed_at = float("-inf")
+        self._width = self._shared = 0  # proposals in the last round, and in the larger of the last two
         self._shown: tuple[object, ...] = ()
         super().__init__(given)
         self.status = self._told = self.picture()
@@ -66,8 +67,8 @@ class Core(Enlisting):
         self.check_election()
         if self.transfer is not None:
             self.tend_transfer()
-        if self.leads:
-            self.advance_commit()  # first, so that one message carries it with what is appended now
+        if self.leads and self.advance_commit():  # first, so that one message carries it with what is appended now
+            self._committed_at = self.clock()
         if self.proposals and not self.holding:
             self._checkCommandsToApply()
         if self.leads:
@@ -76,6 +77,7 @@ class Core(Enlisting):
     def end_turn(self) -> None:
         """Do what comes after the log's sync."""
         if self.leads and self.advance_commit():
+            self._committed_at = self.clock()
             self.replicate_all()
         visible = self.visible_members
         if self.status.members is not visible and self.status.members != visible:
@@ -238,20 +240,28 @@ class Core(Enlisting):
         return bool(self._later or self.applies_more or (self.proposals and not self.holding))
 
     @property
+    def patience_left(self) -> float:
+        """Seconds for which proposals are held back at most."""
+        return self.config.hold if self.commit < self.last_index else self.config.gather
+
+    @property
     def holding(self) -> bool:
         """Whether proposals had better wait for a moment: the last ones are not committed yet, and few large rounds cost every
         member less than many small ones. Not for long: a slow disk or a long way takes several rounds at a time.
+        When several members' proposals shared one of the last two rounds, their next ones are waited for too, a moment only.
         """
-        return (
-            self.leads
-            and self.commit < self.last_index
-            and self.clock() - self._appended_at < self.config.hold
-            and len(self.proposals) < _HELD
-        )
+        if not self.leads or len(self.proposals) >= _HELD:
+            return False
+        if self.commit < self.last_index:
+            return self.clock() - self._appended_at < self.config.hold
+        if self._shared < 2 or len(self.proposals) >= len(self.members):
+            return False
+        return self.clock() - self._committed_at < self.config.gather
 
     def _checkCommandsToApply(self) -> None:
         """Append every waiting proposal; they leave in one message and become durable in one sync."""
         self._appended_at = self.clock()
+        self._shared, self._width = max(self._width, len(self.proposals)), len(self.proposals)
         for _ in range(len(self.proposals)):
             self.append_proposal(*self.proposals.popleft())
 

@@ -248,7 +248,7 @@ class Runtime:
         if core.busy:
             self._due()
         elif core.proposals and self._held is None:
-            self._held = self._loop.call_later(core.config.hold, self._release)
+            self._held = self._loop.call_later(core.patience_left, self._release)
 
     def _release(self) -> None:
         self._held = None

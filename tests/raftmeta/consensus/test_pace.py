@@ -136,3 +136,44 @@ def test_nothing_is_confirmed_or_committed_by_an_entry_that_a_slow_disk_does_not
     sim.put("b", "2")
     sim.settle()
     assert len({tuple(machine.store.commands) for machine in sim.machines.values()}) == 1
+
+
+def test_proposals_that_shared_a_round_are_waited_for_after_its_commit_and_share_the_next(tmp_path: Path) -> None:
+    sim = Simulation(tmp_path, config=replace(CONFIG, gather=10.0))
+    leader = sim.elect(1)
+    sim.settle()
+    sim.propose(1, b"a=1")
+    sim.propose(1, b"b=1")
+    sim.until(lambda: "b" in sim.machines[1].store.data)
+    seen = appends_of(sim, 1, 2)
+    before = leader.last_index
+    for number in range(3):
+        sim.run(0.1)
+        assert leader.last_index == before
+        sim.propose(1, b"k%d=v" % number)
+    sim.until(lambda: leader.commit == before + 3)
+    assert [len(append.entries) for append in seen] == [3]
+
+
+def test_other_members_proposals_are_not_waited_for_longer_than_configured(tmp_path: Path) -> None:
+    sim = Simulation(tmp_path, config=replace(CONFIG, gather=0.1))
+    leader = sim.elect(1)
+    sim.settle()
+    sim.propose(1, b"a=1")
+    sim.propose(1, b"b=1")
+    sim.until(lambda: "b" in sim.machines[1].store.data)
+    before = leader.last_index
+    sim.propose(1, b"c=1")
+    sim.run(0.01)
+    assert leader.last_index == before
+    sim.until(lambda: sim.machines[1].store.data.get("c") == "1", 0.5)
+
+
+def test_somebody_who_writes_alone_waits_for_nobody(tmp_path: Path) -> None:
+    sim = Simulation(tmp_path, config=replace(CONFIG, gather=10.0, hold=10.0))
+    leader = sim.elect(1)
+    sim.settle()
+    for number in range(20):
+        sim.propose(1, b"k%d=v" % number)
+        sim.until(lambda wanted=number + 1: len(sim.machines[1].store.data) == wanted, 0.02)  # type: ignore[misc]
+    assert leader.leads
