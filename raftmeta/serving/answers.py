@@ -65,7 +65,7 @@ class AnswerEncoder:
     def http(self, status: int) -> bytes:
         """Return the block of an answer to what is no gRPC call."""
         prelude, self._prelude = self._prelude, b""
-        return prelude + literal(b":status", b"%d" % status) + literal(b"content-length", b"0")
+        return prelude + literal(b":status", b"%d" % status) + literal(b"content-type", b"text/plain")
 
 
 def extra(metadata: Iterable[Pair]) -> bytes:

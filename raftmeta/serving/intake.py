@@ -260,9 +260,9 @@ class Intake(Streams):
         found = dict(frames.read_settings(payload))  # of a setting that comes twice, the last counts
         if frames.HEADER_TABLE_SIZE in found:
             self.sender.encoder.resize(found[frames.HEADER_TABLE_SIZE])
-        if frames.INITIAL_WINDOW_SIZE in found:
-            self.sender.resize(found[frames.INITIAL_WINDOW_SIZE], self.streams.values())
         self.sender.control(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        if frames.INITIAL_WINDOW_SIZE in found:  # after the acknowledgement, since it may let DATA go
+            self.sender.resize(found[frames.INITIAL_WINDOW_SIZE], self.streams.values())
 
     def _ping(self, flags: int, payload: bytes) -> None:
         if len(payload) != 8:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+import grpc
+
 from raftmeta.serving import frames
 from raftmeta.serving.answers import AnswerEncoder, extra
 from raftmeta.serving.faults import ConnectionFault, ErrorCode
@@ -15,6 +17,7 @@ TURN = 256 * 1024
 """Bytes that leave in one turn of the loop; whoever has more waits for the next."""
 
 _END = frames.END_STREAM
+_NO_CALL = "This port speaks gRPC; the request was none."
 
 
 class Sender:
@@ -102,13 +105,7 @@ class Sender:
             stream.window -= size
             self.control(frames.frame(frames.DATA, 0, stream.id, prefix + message))
             return
-        stream.pending.append(memoryview(prefix))
-        if message:
-            stream.pending.append(memoryview(message))
-        stream.pending_bytes += size
-        self.unsent += size
-        self._ready[stream] = None
-        self._pump()
+        self._queue(stream, prefix, message)
 
     async def flushed(self, stream: Stream) -> None:
         """Wait until a stream may send more: its own messages have gone, and the peer reads."""
@@ -133,9 +130,19 @@ class Sender:
 
     def end_http(self, stream: Stream, status: int) -> None:
         """Answer what is no gRPC call."""
-        stream.began = stream.ended = True
-        self.control(frames.header_frames(stream.id, self.encoder.http(status), _END))
-        self._ended(stream)
+        stream.began = True
+        self.control(frames.header_frames(stream.id, self.encoder.http(status), 0))
+        self._queue(stream, _NO_CALL.encode())
+        if not stream.ended:
+            self.end(stream, (grpc.StatusCode.UNKNOWN, _NO_CALL, ()))
+
+    def _queue(self, stream: Stream, *pieces: bytes) -> None:
+        stream.pending += [memoryview(piece) for piece in pieces if piece]
+        size = sum(map(len, pieces))
+        stream.pending_bytes += size
+        self.unsent += size
+        self._ready[stream] = None
+        self._pump()
 
     def forget(self, stream: Stream) -> None:
         """Drop what waits of a stream."""

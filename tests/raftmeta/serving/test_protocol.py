@@ -285,3 +285,23 @@ async def test_frames_of_a_stream_that_the_server_has_ended_are_ignored() -> Non
         wire.request(3, "Unary", message(b"x"))
         assert (await wire.answer(3)).status == "0"
     assert [one for one in wire.seen if one.kind == GOAWAY] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "status"),
+    [
+        ("POST", "application/json", "415"),
+        ("POST", "application/grpcish", "415"),
+        ("POST", "", "415"),
+        ("GET", "application/grpc", "405"),
+        ("POST", "application/grpc+proto", "200"),
+        ("POST", "application/grpc;charset=x", "200"),
+    ],
+)
+async def test_what_is_no_call_is_answered_as_http(method: str, kind: str, status: str) -> None:
+    async with serving(METHODS) as server, Wire.to(server) as wire:
+        fields = [(":method", method), (":scheme", "http"), (":path", "/test.Service/Unary"), ("content-type", kind)]
+        wire.send(frame(HEADERS, END_HEADERS, 1, wire.encoder.encode(fields)), _end(1))
+        answer = await wire.answer(1)
+    assert answer.headers[":status"] == status
+    assert (b"gRPC" in answer.body) is (status != "200")
