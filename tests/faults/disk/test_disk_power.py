@@ -55,7 +55,7 @@ def test_every_member_may_be_without_power_while_its_neighbour_is_not(tmp_path: 
         assert len(hashes(members.endpoints)) == 1
 
 
-@pytest.mark.parametrize(("at", "seed"), [(3, None), (8, 1), (11, 2), (14, None), (17, 3), (25, 4)])
+@pytest.mark.parametrize(("at", "seed"), [(3, None), (8, 1), (14, None), (17, 3)])
 def test_the_power_may_fail_at_any_sync_of_the_first_start(tmp_path: Path, at: int, seed: int | None) -> None:
     members = Members(tmp_path, 1)
     load = Load(members.endpoints, clients=1)
@@ -92,7 +92,7 @@ def test_the_power_may_fail_while_a_cluster_is_founded(tmp_path: Path, at: int, 
         check(members, load)
 
 
-@pytest.mark.parametrize(("at", "seed"), [(2, None), (9, 41), (14, None), (17, 42)])
+@pytest.mark.parametrize(("at", "seed"), [(9, 41), (14, None), (17, 42)])
 def test_the_power_may_fail_while_a_snapshot_is_installed(tmp_path: Path, at: int, seed: int | None) -> None:
     members = Members(tmp_path, 3, "--snapshot-entries", "20")
     load = Load(members.endpoints[:2], clients=2)
