@@ -17,7 +17,7 @@ from raftmeta.config import NodeConfig
 from raftmeta.consensus import seeded
 from raftmeta.http import HttpPort
 from raftmeta.node import Node
-from raftmeta.services import add_services
+from raftmeta.services import add_services, too_many
 from raftmeta.serving import Server
 from raftmeta.tls import TlsFiles, grpc_channel_credentials
 
@@ -74,7 +74,7 @@ async def serve(
     except ValueError as error:
         raise UsageError(f"{seeded.VARIABLE}: {error}") from error
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    server = Server()
+    server = Server(too_many=too_many)
     port = _bind(server, listen_client, tls)
     client = f"{listen_client.rpartition(':')[0]}:{port}"
     join_credentials = grpc_channel_credentials(tls) if tls is not None and config.join else None

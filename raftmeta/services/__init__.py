@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grpc import aio
 
+from raftmeta.errors import Fault
 from raftmeta.etcd import rpc_pb2_grpc as rpc
 from raftmeta.node import Node
 from raftmeta.services.admission import Admission
@@ -12,6 +13,7 @@ from raftmeta.services.kv import KVService
 from raftmeta.services.lease import LeaseService
 from raftmeta.services.maintenance import MaintenanceService
 from raftmeta.services.watch import WatchService
+from raftmeta.serving.stream import Ending
 
 SERVICE_NAMES = tuple(f"etcdserverpb.{name}" for name in ("KV", "Watch", "Lease", "Cluster", "Maintenance"))
 
@@ -29,4 +31,10 @@ def add_services(server: aio.Server, node: Node) -> None:
     rpc.add_MaintenanceServicer_to_server(MaintenanceService(admission), server)
 
 
-__all__ = ["SERVICE_NAMES", "add_services"]
+def too_many(_: str) -> Ending:
+    """Return what a call gets for which the port has no place, in etcd's words; for `Server`."""
+    fault = Fault.TOO_MANY_REQUESTS
+    return fault.code, fault.text, ()
+
+
+__all__ = ["SERVICE_NAMES", "add_services", "too_many"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -17,12 +17,17 @@ from raftmeta.serving.limits import Limits
 from raftmeta.serving.listener import Listener, bind
 from raftmeta.serving.messages import Budget
 from raftmeta.serving.methods import Method, Registry, Wrap
-from raftmeta.serving.stream import Stream
+from raftmeta.serving.stream import Ending, Stream
 from raftmeta.tls import FollowedContext, TlsFiles, grpc_server_context
 
-_TOO_MANY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!", ())
+TooMany = Callable[[str], Ending]
 _UNSENT = (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many answers wait for this client to take them", ())
 _LOOK = 4  # times that slow peers are looked at in the shortest time they may take
+
+
+def _too_many(_: str) -> Ending:
+    """Say that too many calls are being served."""
+    return grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!", ()
 
 
 class Server(aio.Server):
@@ -39,13 +44,17 @@ class Server(aio.Server):
         connections: Those that are open.
     """
 
-    def __init__(self, limits: Limits | None = None, *, wrap: Wrap | None = None) -> None:
+    def __init__(
+        self, limits: Limits | None = None, *, wrap: Wrap | None = None, too_many: TooMany | None = None
+    ) -> None:
         """Make a server without a port.
 
         Args:
             limits: What callers may ask.
             wrap: Is given the path and handler of each method, once, and returns the handler to use.
+            too_many: Is given the path of a call above `limits.concurrent_calls` and returns the status it gets.
         """
+        self._too_many = too_many or _too_many
         self.loop = asyncio.get_running_loop()
         self.limits = limits or Limits()
         self.wheel = DeadlineWheel(self.loop)
@@ -172,7 +181,8 @@ class Server(aio.Server):
         """Serve the call of a stream, whose request is `message` or still to come; or refuse it."""
         connection = stream.connection
         if len(self._calls) >= self.limits.concurrent_calls:
-            connection.end_now(stream, _TOO_MANY)
+            assert stream.head.method is not None
+            connection.end_now(stream, self._too_many(stream.head.method.path))
             return
         if connection.sender.unsent > self.limits.unsent_bytes:
             connection.end_now(stream, _UNSENT)

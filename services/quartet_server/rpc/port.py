@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from quartet_server.addresses import Address
 from quartet_server.config import Limits
+from quartet_server.rpc.status import DETAILS_KEY, from_metastore, to_status
+from raftmeta import services as etcd
 from raftmeta import serving
+from raftmeta.errors import Fault, MetastoreError
 from raftmeta.serving import Server, Wrap
+from raftmeta.serving.stream import Ending
 from raftmeta.tls import TlsError, TlsFiles
+
+OURS = "/quartet."
 
 
 class PortRefused(Exception):  # noqa: N818 - it says what happened
@@ -24,9 +30,16 @@ class PortRefused(Exception):  # noqa: N818 - it says what happened
 
 def create(limits: Limits, wrap: Wrap | None = None) -> Server:
     """Return a server that takes messages and calls within `limits` and wraps its methods; it has no port yet."""
-    return Server(
-        serving.Limits(message_bytes=limits.message_bytes, concurrent_calls=limits.concurrent_calls), wrap=wrap
-    )
+    within = serving.Limits(message_bytes=limits.message_bytes, concurrent_calls=limits.concurrent_calls)
+    return Server(within, wrap=wrap, too_many=too_many)
+
+
+def too_many(path: str) -> Ending:
+    """Return what a call gets for which the port has no place: callers of Quartet's services are told when to try again."""
+    if not path.startswith(OURS):
+        return etcd.too_many(path)
+    error = from_metastore(MetastoreError(Fault.TOO_MANY_REQUESTS))
+    return error.code, error.message, ((DETAILS_KEY, to_status(error).SerializeToString()),)
 
 
 def check(address: Address, tls: TlsFiles | None, *, insecure: bool) -> None:
