@@ -20,9 +20,7 @@ class WatchService(rpc.WatchServicer):
         """Serve what `admission` admits."""
         self._admission = admission
 
-    async def Watch(
-        self, request_iterator: AsyncIterator[pb.WatchRequest], context: Context
-    ) -> AsyncIterator[Any]:
+    async def Watch(self, request_iterator: AsyncIterator[pb.WatchRequest], context: Context) -> AsyncIterator[Any]:
         """Watch until the caller ends the call; see `Metastore.watch`. What is ready at once leaves at once, serialised.
 
         Closing only its own half of the stream does not end it, as in etcd.

@@ -117,10 +117,9 @@ class Call(aio.ServicerContext[Any, Any]):
             return aio.EOF
         return await self.decoded(*found, STREAM)
 
-    async def requests(self) -> AsyncIterator[Any]:
-        """Yield the requests of a stream."""
-        while (request := await self.read()) is not aio.EOF:
-            yield request
+    def requests(self) -> AsyncIterator[Any]:
+        """Return the requests of a stream, one after the other."""
+        return _Requests(self)
 
     async def decoded(self, compressed: bool, message: bytes, text: str) -> Any:
         """Return the request that a message is; ends the call with INTERNAL and `text` when it is none."""
@@ -243,3 +242,21 @@ class Call(aio.ServicerContext[Any, Any]):
         self._over(self)
         for callback in self._callbacks or ():
             callback(self)
+
+
+class _Requests:
+    """What `Call.read` gives, as an iterator that needs no closing."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __aiter__(self) -> _Requests:
+        return self
+
+    async def __anext__(self) -> Any:
+        request = await self._call.read()
+        if request is aio.EOF:
+            raise StopAsyncIteration
+        return request

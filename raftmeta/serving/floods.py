@@ -31,6 +31,10 @@ class Patience:
         if self._resets:
             self._resets -= 1
 
+    def sent(self) -> None:
+        """Note that a part of an answer was sent: what the peer does about windows and timing has its reason."""
+        self._idle = 0
+
     def idle(self) -> None:
         """Count a frame that brings no call forward. Raises ConnectionFault."""
         self._idle += 1

@@ -15,7 +15,7 @@ class Limits:
     """Calls being served, streams included, after which new ones get RESOURCE_EXHAUSTED."""
     connections: int = 10_000
     """Connections after which new ones are closed unread."""
-    handshakes: int = 256
+    handshakes: int = 1_000
     """TLS handshakes at once; more connections wait in the kernel's queue."""
     streams: int = 2_500
     """Calls open on one connection; told to the peer, and one above it is refused. Not all: one peer must not have all."""

@@ -108,16 +108,16 @@ class Listener:
     async def _accept(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._slots.acquire()
             try:
                 stream, _ = await loop.sock_accept(sock)
             except OSError as error:
-                self._slots.release()
                 _log.warning("cannot accept a connection", error=str(error))
                 await asyncio.sleep(_PAUSE)
                 continue
+            try:
+                await self._slots.acquire()
             except BaseException:
-                self._slots.release()
+                stream.close()
                 raise
             self._run(self._connect(stream))
 

@@ -10,6 +10,7 @@ import grpc
 from raftmeta.serving import frames
 from raftmeta.serving.answers import AnswerEncoder, extra
 from raftmeta.serving.faults import ConnectionFault, ErrorCode
+from raftmeta.serving.floods import Patience
 from raftmeta.serving.metadata import Pair
 from raftmeta.serving.stream import Ending, Stream
 
@@ -34,8 +35,9 @@ class Sender:
         encoder: Makes header blocks.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ended: Callable[[Stream], None]) -> None:
-        """Prepare; `ended` is called when the last frame of an answer is on its way."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, patience: Patience, ended: Callable[[Stream], None]) -> None:
+        """Prepare; `ended` is called when the last frame of an answer is on its way, `patience` told of every DATA."""
+        self._patience = patience
         self.window = self.initial_window = frames.DEFAULT_WINDOW
         self.unsent = 0
         self.paused = False
@@ -103,6 +105,7 @@ class Sender:
         if size <= frames.FRAME_SIZE and size <= self.window and size <= stream.window and not stream.pending_bytes:
             self.window -= size
             stream.window -= size
+            self._patience.sent()
             self.control(frames.frame(frames.DATA, 0, stream.id, prefix + message))
             return
         self._queue(stream, prefix, message)
@@ -215,6 +218,7 @@ class Sender:
             self.unsent -= size
             stream.window -= size
             stream.pending_bytes -= size
+            self._patience.sent()
             self.control(frames.frame(frames.DATA, 0, stream.id, _take(stream, size)))
             if stream.pending_bytes:
                 ready[stream] = None

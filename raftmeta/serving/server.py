@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from raftmeta.tls import FollowedContext, TlsFiles, grpc_server_context
 
 TooMany = Callable[[str], Ending]
 _UNSENT = (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many answers wait for this client to take them", ())
+_CANCELLED = 1.0  # seconds for cancelled calls to end
 _LOOK = 4  # times that slow peers are looked at in the shortest time they may take
 
 
@@ -64,8 +66,10 @@ class Server(aio.Server):
         self.connections: set[Connection] = set()
         self._calls: set[Call] = set()
         self._starts = Starts()
-        self._idle = asyncio.Event()
+        self._idle = asyncio.Event()  # no call is being served
         self._idle.set()
+        self._alone = asyncio.Event()  # nobody is connected
+        self._alone.set()
         self._looking: asyncio.TimerHandle | None = None
         self._stopped = asyncio.Event()
         self._stopping = False
@@ -135,10 +139,10 @@ class Server(aio.Server):
         for connection in list(self.connections):
             connection.leave()
         if grace:
-            await self._all_ended(grace)
+            await _within(grace, self._alone)
         for call in list(self._calls):
             call.cancel()
-        await self._all_ended(grace or 1.0)
+        await _within(_CANCELLED, self._idle)
         for connection in list(self.connections):
             connection.close()
         await asyncio.sleep(0)  # transports that had nothing left to send close now
@@ -158,12 +162,6 @@ class Server(aio.Server):
             return True
         return False
 
-    async def _all_ended(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._idle.wait(), seconds)
-        except TimeoutError:
-            return
-
     # for connections
 
     def connected(self, connection: Connection) -> bool:
@@ -171,11 +169,14 @@ class Server(aio.Server):
         if self._stopping or len(self.connections) >= self.limits.connections:
             return False
         self.connections.add(connection)
+        self._alone.clear()
         return True
 
     def disconnected(self, connection: Connection) -> None:
         """Forget a connection."""
         self.connections.discard(connection)
+        if not self.connections:
+            self._alone.set()
 
     def serve(self, stream: Stream, message: bytes | None, *, compressed: bool = False) -> None:
         """Serve the call of a stream, whose request is `message` or still to come; or refuse it."""
@@ -209,3 +210,9 @@ class Server(aio.Server):
         limits = self.limits
         shortest = min(limits.handshake_seconds, limits.request_seconds, limits.silence_seconds, limits.answer_seconds)
         self._looking = self.loop.call_later(shortest / _LOOK, self._look)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for an event, `seconds` at most."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)

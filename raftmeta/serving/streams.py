@@ -37,10 +37,10 @@ class Streams:
         self.loop = server.loop
         self.limits = server.limits
         self.wheel = server.wheel
-        self.sender = Sender(self.loop, self._answered)
+        self._patience = Patience(self.limits, self.loop.time)
+        self.sender = Sender(self.loop, self._patience, self._answered)
         self.streams: dict[int, Stream] = {}
         self._server = server
-        self._patience = Patience(self.limits, self.loop.time)
         self._leaving = False
         self._reset: dict[int, None] = {}
 

@@ -194,3 +194,16 @@ async def test_a_server_can_be_stopped_twice_and_before_it_began() -> None:
     server.add_insecure_port("127.0.0.1:0")
     await server.stop(None)
     await server.stop(1)
+
+
+async def test_an_answer_that_waits_for_its_window_is_waited_for_at_the_end() -> None:
+    none = {frames.INITIAL_WINDOW_SIZE: 0}
+    async with serving(METHODS) as server, Wire.to(server, settings=none) as wire:
+        wire.request(1, "Unary", message(b"x" * 100))
+        await wire.until(frames.HEADERS)
+        stopping = asyncio.create_task(server.stop(30))
+        asked = await wire.until(PING)
+        wire.send(frame(PING, 1, 0, asked.payload), frames.window_update(1, 1000))
+        assert (await wire.until(DATA)).payload == message(b"x" * 100)
+        await wire.ended()
+        await asyncio.wait_for(stopping, 10)

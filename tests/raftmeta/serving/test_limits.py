@@ -252,3 +252,19 @@ async def test_ten_thousand_calls_at_once_are_all_answered() -> None:
                 statuses[status] = statuses.get(status, 0) + 1
         assert set(statuses) <= {"0", "8"}
         assert statuses["0"] >= 200
+
+
+async def test_windows_and_pings_of_a_long_answer_do_not_count() -> None:
+    async def long(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        for _ in range(50):
+            yield bytes(1000)
+
+    small = {frames.INITIAL_WINDOW_SIZE: 500}
+    table: Methods = {"Long": ("server", long)}
+    async with serving(table, Limits(idle_frames=10)) as server, Wire.to(server, settings=small) as wire:
+        wire.request(1, "Long", message(b""))
+        got = 0
+        while got < 50 * 1005:
+            got += len((await wire.until(DATA)).payload)
+            wire.send(frame(PING, 0, 0, bytes(8)), frames.window_update(1, 500), frames.window_update(0, 500))
+        assert (await wire.until(HEADERS)).fields["grpc-status"] == "0"
