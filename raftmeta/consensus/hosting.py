@@ -17,7 +17,7 @@ from .contract import Member, StateMachine
 from .core import Core
 from .files import open_files
 from .runtime import LinkWire, RunningConsensus, Runtime, TransportFactory
-from .seeded import Bug, UnsyncedFiles
+from .seeded import Bug, LateFiles
 from .state import Surroundings
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def _builder(
     rng: random.Random | None,
 ) -> Callable[[LinkWire, Callable[..., None]], tuple[Core, Callable[[], None]]]:
     def build(wire: LinkWire, background: Callable[..., None]) -> tuple[Core, Callable[[], None]]:
-        files = UnsyncedFiles() if config.test_bug is Bug.EARLY_ACK else None
+        files = LateFiles() if config.test_bug is Bug.EARLY_ACK else None
         log, cabinet = open_files(data_dir, cluster_id, member_id, bootstrap_members, state_machine, files)
         try:
             core = Core(

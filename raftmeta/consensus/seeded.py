@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -19,7 +21,7 @@ class Bug(Enum):
     """A promise that is broken on purpose."""
 
     EARLY_ACK = "early-ack"
-    """What was written to the log counts as durable without a sync: a power loss takes acknowledged writes."""
+    """What was written to the log counts as durable before its sync: a power loss takes acknowledged writes."""
     STALE_READ = "stale-read"
     """A leader answers reads without asking a majority whether it still leads."""
 
@@ -40,21 +42,39 @@ def asked_for(environment: Mapping[str, str], *, insecure: bool) -> Bug | None:
     return bug
 
 
-class UnsyncedFiles(DiskFiles):
-    """The operating system's file system, in which a log's segment is synced once, when it is made or repaired."""
+class LateFiles(DiskFiles):
+    """The operating system's file system, in which the sync of a log's segment returns before it is done."""
 
     def open(self, path: Path, *, create: bool = False) -> DiskFile:
         """See `Files.open`."""
         file = super().open(path, create=create)
-        return _SyncedOnce(file) if ".wal" in path.suffixes else file
+        return _SyncedLate(file) if ".wal" in path.suffixes else file
 
 
-class _SyncedOnce(DiskFile):
+class _SyncedLate(DiskFile):
+    """The first sync, when a segment was made or repaired, is one; those that follow are done by a thread, some time."""
+
     def __init__(self, file: DiskFile) -> None:
         super().__init__(file._descriptor)
-        self._synced = False
+        self._asked = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def sync(self) -> None:
-        if not self._synced:
-            self._synced = True
+        if self._thread is None:
             super().sync()
+            self._thread = threading.Thread(target=self._sync_late, daemon=True)
+            self._thread.start()
+        self._asked.set()
+
+    def close(self) -> None:
+        super().close()
+        self._asked.set()
+
+    def _sync_late(self) -> None:
+        while self._descriptor >= 0:
+            self._asked.wait()
+            self._asked.clear()
+            try:
+                os.fdatasync(self._descriptor)
+            except OSError:
+                return  # closed meanwhile

@@ -20,16 +20,20 @@ from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.etcd import rpc_pb2_grpc as stubs
 
 PATIENT = 30_000
-"""Milliseconds of silence that member 0 bears: it leads on when it is alone, and never asks for an election."""
+"""Milliseconds of silence that a patient member bears: it leads on when it is alone, and never asks for an election."""
 
 
 class Flawed(Cluster):
-    """Three members, all with `bug` (see `raftmeta.consensus.seeded`) or, if that is empty, without."""
+    """Three members, all with `bug` (see `raftmeta.consensus.seeded`) or, if that is empty, without.
 
-    def __init__(self, directory: Path, bug: str, *, patient: bool = False) -> None:
-        """Prepare; with `patient`, member 0 bears silence for long. Skips the test where no disk layer can be had."""
+    Attributes:
+        patient: Members that bear silence for long once they are started again.
+    """
+
+    def __init__(self, directory: Path, bug: str) -> None:
+        """Prepare. Skips the test where no disk layer can be had."""
         self._bug = bug
-        self._patient = patient
+        self.patient: set[int] = set()
         try:
             super().__init__(directory, 3, 1)
         except DiskLayerUnavailable as why:
@@ -39,7 +43,7 @@ class Flawed(Cluster):
 
     def command(self, member: int) -> list[str]:
         """See `Cluster.command`."""
-        patience = ["--election-ms", str(PATIENT)] if self._patient and member == 0 else []
+        patience = ["--election-ms", str(PATIENT)] if member in self.patient else []
         return [*super().command(member), *patience]
 
     def environment(self, member: int) -> dict[str, str]:
@@ -50,7 +54,7 @@ class Flawed(Cluster):
 class Witness:
     """One client, its history, and somebody who watches; an async context manager around an open cluster."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Flawed) -> None:
         """Speak to `cluster`."""
         self.cluster = cluster
         self.history = History()
@@ -68,6 +72,27 @@ class Witness:
         await self._caller.close()
         await self.observer.close()
         await self.cluster.close()
+
+    async def make_patient(self, member: int) -> None:
+        """Start a member again that then leads on when it is alone."""
+        self.cluster.patient.add(member)
+        self.cluster.strike(member)
+        await self.cluster.up(member)
+        await self.observer.ready()
+
+    async def disks_rest(self) -> None:
+        """Wait until no member has synced anything for two seconds."""
+
+        async def ask() -> bool | None:
+            before = [disk.counts() for disk in self.cluster.disks.values()]
+            await asyncio.sleep(2.0)
+            return before == [disk.counts() for disk in self.cluster.disks.values()] or None
+
+        await reach("the disks rest", ask)
+
+    async def try_put(self, member: int, key: bytes, value: bytes) -> bool:
+        """Put once; whether it was answered."""
+        return await self._caller.call(pb.PutRequest(key=key, value=value), member=member) is not None
 
     async def put(self, member: int, key: bytes, value: bytes) -> int:
         """Put until a put is answered, each attempt a value of its own; returns its revision."""
