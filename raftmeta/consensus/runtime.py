@@ -392,6 +392,7 @@ class Runtime:
                 self._loop.call_soon_threadsafe(self._stop.set)
             except RuntimeError:
                 logger.debug("the Raft loop was closed already")
-            self._ended.wait()
+            else:
+                self._ended.wait()
         self._executor.shutdown(wait=True)
         self._sync_thread.shutdown(wait=True)
