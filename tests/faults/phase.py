@@ -21,6 +21,8 @@ from faults.workload.load import Workload
 
 _LATE = 2.0
 """Seconds behind the plan from which on spare faults are left out."""
+_BETWEEN = 40
+"""Operations between two faults at least: what a fault spoils, a client must have had the time to write."""
 Say = Callable[[str], None]
 _BROKEN = (NotReached, grpc.RpcError, TimeoutError, OSError, AssertionError, subprocess.SubprocessError)
 
@@ -95,6 +97,8 @@ async def _inject(step: Step, scene: Scene, told: Told, say: Say, injection: Inj
     await injection.heal(scene)
     cluster.network.heal()
     await scene.observer.ready()
+    enough = len(told.history.operations) + _BETWEEN
+    await scene.until("clients go on", lambda: len(told.history.operations) >= enough)
     evidence = "" if failed else await injection.proof(scene)
     if evidence:
         told.happened.append(step.kind)
