@@ -1,4 +1,4 @@
-"""A grpcio server that parses requests and answers at once: `python benchmarks/noop.py HOST:PORT`."""
+"""A server that parses requests and answers at once, grpcio's or ours: `python benchmarks/noop.py HOST:PORT [--own]`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import grpc
 
 from raftmeta.etcd import kv_pb2
 from raftmeta.etcd import rpc_pb2 as pb
+from raftmeta.serving import Server
 
 HEADER = pb.ResponseHeader(cluster_id=1, member_id=1, revision=1, raft_term=1)
 KVS = [kv_pb2.KeyValue(key=b"bench/000/%03d" % i, value=b"v" * 100, mod_revision=2, version=1) for i in range(100)]
@@ -45,9 +46,9 @@ def handlers() -> grpc.GenericRpcHandler:
     return grpc.method_handlers_generic_handler("etcdserverpb.KV", methods)
 
 
-async def serve(address: str) -> None:
-    """Serve until killed."""
-    server = grpc.aio.server()
+async def serve(address: str, *, own: bool) -> None:
+    """Serve until killed, with `raftmeta.serving` if `own`, else with grpcio."""
+    server: grpc.aio.Server = Server() if own else grpc.aio.server()
     server.add_generic_rpc_handlers((handlers(),))
     server.add_insecure_port(address)
     await server.start()
@@ -55,4 +56,4 @@ async def serve(address: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))
+    asyncio.run(serve(sys.argv[1], own="--own" in sys.argv[2:]))
