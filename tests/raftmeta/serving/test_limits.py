@@ -227,7 +227,7 @@ async def test_a_silent_peer_with_an_open_call_is_asked_for_a_sign_of_life() -> 
         async for request in requests:
             yield request
 
-    limits = Limits(silence_seconds=0.2, answer_seconds=0.4)
+    limits = Limits(silence_seconds=0.3, answer_seconds=3.0)
     async with serving({"Bidi": ("bidi", listen)}, limits) as server, Wire.to(server) as wire:
         wire.request(1, "Bidi", None)
         for _ in range(2):
