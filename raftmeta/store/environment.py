@@ -21,6 +21,7 @@ DATA = "data.mdb"
 CHECKPOINT = "checkpoint"
 _READERS = 1_024
 _ROOM = 1 << 20
+_REFUSALS = 5
 LOW_WATER, HIGH_WATER = 4 << 20, 16 << 20  # bytes buffered: flushed early, a step waits for it
 
 
@@ -87,6 +88,7 @@ class Environment:
         self._front: tuple[int, tuple[Buffer, ...]] = (0, (Buffer(1, len(self.tables.all)),))
         self._flushed = 0  # generation of the last buffer of which LMDB may have anything
         self._held_up = False  # the last flush found no room
+        self._refused = 0  # flushes in a row that were refused though there seems to be room
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._flushing = threading.Lock()
@@ -203,7 +205,10 @@ class Environment:
             self._held_up = True
             raise StoreFull(f"{self._data}: the map is full; restart with a larger quota") from error
         except lmdb.DiskError as error:
-            if not self._no_room():  # LMDB calls a write that found room for a part of it an I/O error
+            # LMDB calls a write that found room for a part of it an I/O error, and there may be room again by now: it
+            # is the device only if it comes back. Nothing is lost meanwhile: the buffer stays, and the log has it all.
+            self._refused = 0 if self._no_room() else self._refused + 1
+            if self._refused > _REFUSALS:
                 self._failure = error
                 raise
             self._held_up = True
@@ -212,6 +217,7 @@ class Environment:
             self._failure = error
             raise
         self._held_up = False
+        self._refused = 0
         self._unsaved = True
         with self._writing:
             self._front = self._front[0], self._front[1][:1]

@@ -77,7 +77,7 @@ def test_a_new_leader_answers_no_read_before_it_has_committed_in_its_term(tmp_pa
     ],
 )
 def test_proposals_beyond_a_limit_are_refused_and_appended_by_nobody(
-    tmp_path: Path, limit: dict[str, int], refusal: Refusal
+    tmp_path: Path, limit: dict[str, Any], refusal: Refusal
 ) -> None:
     sim = Simulation(tmp_path, config=replace(CONFIG, **limit))
     leader = sim.elect(1)

@@ -11,7 +11,7 @@ import pytest
 from harness.machines import MAP_SIZE
 
 from raftmeta.store import Store
-from raftmeta.store.environment import StoreFull
+from raftmeta.store.environment import StoreError, StoreFull
 from raftmeta.store.view import View
 
 NEVER = 3600.0
@@ -122,14 +122,15 @@ def test_readers_in_other_threads_see_whole_steps_while_buffers_are_flushed(tmp_
     assert failures == []
 
 
+@pytest.mark.parametrize("refusal", [lmdb.MapFullError("the map is full"), lmdb.DiskError("room was found in between")])
 def test_what_finds_no_room_stays_readable_and_is_written_when_there_is_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: lmdb.Error
 ) -> None:
     store = Store(tmp_path, map_size=MAP_SIZE, interval=NEVER)
     write(store, {b"k1": b"1"})
 
     def full(*_: object) -> None:
-        raise lmdb.MapFullError("the map is full")
+        raise refusal
 
     with monkeypatch.context() as crowded:
         crowded.setattr("raftmeta.store.buffer.Buffer.write", full)
@@ -146,6 +147,27 @@ def test_what_finds_no_room_stays_readable_and_is_written_when_there_is_room(
     store.checkpoint()
     with store.read() as view:
         assert view.txn.get(b"k1", None, view.tables.bookkeeping.handle) == b"3"
+    store.close()
+
+
+def test_a_device_that_refuses_again_and_again_is_not_taken_for_a_full_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, map_size=MAP_SIZE, interval=NEVER)
+    write(store, {b"k1": b"1"})
+
+    def failing(*_: object) -> None:
+        raise lmdb.DiskError("Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("raftmeta.store.buffer.Buffer.write", failing)
+        for _ in range(5):
+            with pytest.raises(StoreFull):
+                store.flush()
+        with pytest.raises(lmdb.DiskError):
+            store.flush()
+    with pytest.raises(StoreError):
+        write(store, {b"k1": b"2"})
     store.close()
 
 

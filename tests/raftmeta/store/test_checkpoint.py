@@ -144,7 +144,7 @@ def test_a_power_failure_while_a_checkpoint_is_made_leaves_the_old_or_the_new_on
 
 
 _KILLED = """
-import os, pathlib, sys
+import os, pathlib, sys, time
 from harness.machines import Feed
 from raftmeta.machine import Machine
 from raftmeta.store import Store
@@ -152,6 +152,8 @@ store = Store(pathlib.Path(sys.argv[1]), map_size=1 << 28, interval=float(sys.ar
 feed = Feed(Machine(store))
 for number in range(int(sys.argv[3])):
     feed.put(b"k%d" % (number % 50), b"v%d" % number)
+while float(sys.argv[2]) == 0.0 and store.durable()[0] == 0:  # the writes were quicker than the first checkpoint
+    time.sleep(0.001)
 print(store.durable()[0], flush=True)
 os._exit(9)
 """
