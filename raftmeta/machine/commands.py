@@ -7,7 +7,7 @@ from typing import Any
 
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import rpc_pb2 as pb
-from raftmeta.machine import checks, txns
+from raftmeta.machine import checks, plain, txns
 from raftmeta.machine.applied import Result
 from raftmeta.machine.writes import SpaceWriter
 from raftmeta.store.layout import revision_key
@@ -63,6 +63,8 @@ class Interpreter:
             raise MetastoreError(Fault.NO_SPACE)
 
     def _put(self, writer: SpaceWriter, request: pb.PutRequest) -> Result:
+        if not self._alarms[writer.space] and (put := plain.plain_put(request)) is not None:
+            return plain.put_answer(plain.run_plain(writer, [put]))
         checks.check_put(request)
         self._refuse_when_full(writer)
         if request.lease and self._view.lease(writer.space, request.lease) is None:
@@ -85,6 +87,8 @@ class Interpreter:
         return response
 
     def _txn(self, writer: SpaceWriter, request: pb.TxnRequest) -> Result:
+        if not self._alarms[writer.space] and (puts := plain.plain_puts(request)) is not None:
+            return plain.txn_answer(plain.run_plain(writer, puts), len(puts))
         checks.check_txn(request)
         if pb.NOSPACE in self._alarms[writer.space] and txns.puts_something(request):
             raise MetastoreError(Fault.NO_SPACE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import lmdb
@@ -16,7 +17,8 @@ import lmdb
 Version = tuple[int, "bytes | None", Any]
 """(step that wrote it, value or None for a deleted row, the version before it or None)."""
 
-_ROW = 200  # bytes of memory that a row costs beside what it holds
+ROW = 200  # bytes of memory that a row costs beside what it holds
+_NAME = itemgetter(0)
 
 
 class Table(NamedTuple):
@@ -111,7 +113,7 @@ class Buffer:
         elif older[0] == step:
             older = older[2]
         rows.versions[key] = (step, value, older)
-        self.size += _ROW + len(key) + (len(value) if value else 0)
+        self.size += ROW + len(key) + (len(value) if value else 0)
 
     def forget(self, step: int) -> None:
         """Take back what `step` wrote, which nobody was shown."""
@@ -123,11 +125,13 @@ class Buffer:
         for table, rows in zip(tables, self.rows, strict=True):
             if not rows.versions:
                 continue
-            changes = sorted(rows.versions.items())
-            for key, version in changes:
-                if version[1] is None:
-                    txn.delete(key, db=table.handle)
-            puts = [(key, version[1]) for key, version in changes if version[1] is not None]
+            # in the order they were written, which what only grows keeps; the others are sorted by their names alone
+            puts = [(key, value) for key, (_, value, _) in rows.versions.items() if value is not None]
+            puts.sort(key=_NAME)
+            if len(puts) < len(rows.versions):
+                for key in sorted(rows.versions):
+                    if rows.versions[key][1] is None:
+                        txn.delete(key, db=table.handle)
             if not puts:
                 continue
             _, added = txn.cursor(table.handle).putmulti(puts, append=table.grows)

@@ -30,14 +30,18 @@ class Blocks:
         self._counts: list[int] = [0]
         self._divide(0, rows)
 
-    def change(self, row: bytes, by: int) -> int | None:
-        """Count a key that came or went; return its block when it has become too large."""
+    def change(self, row: bytes, by: int) -> bool:
+        """Count a key that came or went; tell whether its block has become too large."""
         at = bisect_right(self._starts, row) - 1
         self._counts[at] += by
         if by < 0 and at + 1 < len(self._counts) and self._counts[at] + self._counts[at + 1] < BLOCK // 2:
             self._counts[at] += self._counts.pop(at + 1)
             del self._starts[at + 1]
-        return at if self._counts[at] > 4 * BLOCK else None
+        return self._counts[at] > 4 * BLOCK
+
+    def too_large(self, row: bytes) -> bool:
+        """Tell whether the block that holds `row` is to be divided."""
+        return self._counts[bisect_right(self._starts, row) - 1] > 4 * BLOCK
 
     def bounds(self, row: bytes) -> tuple[bytes, bytes | None]:
         """Return the first row of the block that holds `row`, and that of the block after it."""

@@ -165,12 +165,14 @@ class Environment:
         counts, large = self._counts, dict[tuple[int, bytes], None]()
         with counts.lock:
             for space, row, by in view.flips:
-                if counts.spaces[space].change(row, by) is not None:
+                if counts.spaces[space].change(row, by):
                     large[space, row] = None
             counts.step = step
             self._front = step, buffers
         for space, row in large:
             blocks = counts.spaces[space]
+            if not blocks.too_large(row):
+                continue  # divided because of another of its keys
             first, end = blocks.bounds(row)  # only steps change the blocks, and there is one at a time
             rows = list(view.rows_alive(space, first, end))
             with counts.lock:

@@ -29,8 +29,8 @@ ID = 12
 SUPERSEDED = slice(ID, ID + REVISION)
 ORIGIN = ID + REVISION + 4
 
-_slot = struct.Struct(">B17sQQq12s")
-SLOT = _slot.size
+HEAD = struct.Struct(">B17sQQq12s")
+SLOT = HEAD.size
 _revision = struct.Struct(">QcQ")
 _id = struct.Struct(">QI")
 _lease = struct.Struct(">q")
@@ -66,7 +66,7 @@ class Slot(NamedTuple):
 
 def pack_slot(slot: Slot, key: bytes, value: bytes) -> bytes:
     """Encode a slot. A key too long to be its own table key travels with it; with others, a living one's short KeyValue."""
-    head = _slot.pack(*slot)
+    head = HEAD.pack(*slot)
     if len(key) > PREFIX:
         return head + key
     return head + value if slot.alive and len(value) <= COPIED else head
@@ -74,7 +74,7 @@ def pack_slot(slot: Slot, key: bytes, value: bytes) -> bytes:
 
 def unpack_slot(data: bytes) -> Slot:
     """Decode a slot."""
-    return Slot._make(_slot.unpack_from(data))
+    return Slot._make(HEAD.unpack_from(data))
 
 
 def revision_key(main: int, sub: int) -> bytes:

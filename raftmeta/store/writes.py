@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import lmdb
 
 from raftmeta.etcd import kv_pb2 as kv
@@ -9,6 +11,7 @@ from raftmeta.store import layout
 from raftmeta.store.buffer import Buffer, Table
 from raftmeta.store.counts import Flip
 from raftmeta.store.layout import ID, NO_REVISION, ORIGIN, REVISION, SUPERSEDED, Slot
+from raftmeta.store.plain import PlainPut, Written, write_plain
 from raftmeta.store.view import COUNTERS, PAIR, SpaceState, SpaceTables, Tables, View
 
 
@@ -47,6 +50,11 @@ class WriteView(View):
         tables = self.tables.spaces[space]
         self._buffer.set(tables.records, new.revision, record, self._step)
         self._set_slot(space, key, old, new, value)
+
+    def put_plain(self, space: int, main: int, puts: Iterable[PlainPut]) -> list[Written]:
+        """Write up to 128 puts of different keys without leases at a new main revision: `put` for each, but quicker."""
+        tables = self.tables.spaces[space]
+        return write_plain(self.txn, tables, self._buffers, self._step, main, puts, space, self.flips)
 
     def delete(self, space: int, key: bytes, old: Slot, new: Slot, value: bytes) -> None:
         """Write a tombstone the same way."""
