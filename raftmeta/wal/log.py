@@ -18,7 +18,7 @@ from raftmeta.wal.reserve import Reserve
 from raftmeta.wal.segment import HEADER_SIZE
 from raftmeta.wal.state import State, StateFile
 
-SEGMENT_BYTES = 64 * 1024 * 1024
+SEGMENT_BYTES = 8 * 1024 * 1024  # a trim removes whole segments: smaller ones give a quiet member its disk back sooner
 CACHE_BYTES = 64 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 _Result = TypeVar("_Result")
