@@ -37,6 +37,7 @@ REQUEST_ID_KEY = "quartet-request-id"
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 _OURS = "/quartet."
 _STREAMS_GRACE = 0.5  # seconds that streams get at a shutdown
+_SKEW = 0.1  # seconds by which a caller's deadline may end before the server's copy of it, which began later
 _LATE_CALLS = 0.05  # seconds without a new call after which none is on its way
 _STOPPING = "the node is shutting down"
 _log = structlog.get_logger("quartet.rpc")
@@ -144,7 +145,7 @@ class CallInterceptor:
                 raise
             except asyncio.CancelledError:
                 remaining = context.time_remaining()
-                late = remaining is not None and remaining <= 0
+                late = remaining is not None and remaining <= _SKEW
                 code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
                 raise
             except (MetastoreError, QuartetError) as error:  # only a foreign service lets one through to here
