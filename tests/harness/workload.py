@@ -96,8 +96,12 @@ class Workload:
         """Every acknowledged write is there, as it was acknowledged, seen by the node at `endpoint`."""
         keys, files = dict(self.keys), dict(self.files)
         credentials = self._fleet.credentials()
-        channel = grpc.secure_channel(endpoint, credentials) if credentials else grpc.insecure_channel(endpoint)
-        with channel:
+        whole = [("grpc.max_receive_message_length", -1)]  # grpcio takes 4 MiB by itself
+        with (
+            grpc.secure_channel(endpoint, credentials, options=whole)
+            if credentials
+            else grpc.insecure_channel(endpoint, options=whole)
+        ) as channel:
             found = rpc.KVStub(channel).Range(
                 pb.RangeRequest(key=b"load/", range_end=b"load0"), timeout=30, wait_for_ready=True
             )

@@ -19,6 +19,9 @@ from harness.raftmeta import RaftmetaCluster
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.etcd import rpc_pb2_grpc as rpc
 
+UNLIMITED = [("grpc.max_receive_message_length", -1)]
+"""grpcio takes no answer of more than 4 MiB by itself; a load that went on for long leaves more."""
+
 PATIENCE = 60.0
 """Seconds after which something that must come is said not to come; long, for the machine may be busy."""
 
@@ -119,7 +122,7 @@ def unstarted(members: Members) -> Iterator[None]:
 @contextmanager
 def member_kv(endpoint: str) -> Iterator[rpc.KVStub]:
     """Connect to a member."""
-    with grpc.insecure_channel(endpoint) as channel:
+    with grpc.insecure_channel(endpoint, options=UNLIMITED) as channel:
         yield rpc.KVStub(channel)
 
 
@@ -188,7 +191,10 @@ class Load:
 
 
 def everything(endpoint: str, *, serializable: bool = False) -> dict[bytes, bytes]:
-    """Return every pair a member has, once it answers. Raises AssertionError when it does not."""
+    """Return every pair a member has, once it answers.
+
+    Raises AssertionError when it does not, and grpc.RpcError for an error that asking again does not change.
+    """
     found: dict[bytes, bytes] = {}
     request = pb.RangeRequest(key=b"\0", range_end=b"\0", serializable=serializable)
     with member_kv(endpoint) as kv:
@@ -196,7 +202,9 @@ def everything(endpoint: str, *, serializable: bool = False) -> dict[bytes, byte
         def read() -> bool:
             try:
                 answer = kv.Range(request, timeout=5, wait_for_ready=True)
-            except grpc.RpcError:
+            except grpc.RpcError as error:
+                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                    raise  # no other error passes with time
                 return False
             found.update({pair.key: pair.value for pair in answer.kvs})
             return True
