@@ -6,7 +6,7 @@ from .config import RaftConfig
 from .contract import Consensus, Entry, Member, Refusal, Role, StateMachine, Status
 from .counters import Counters
 from .files import create_data_dir, force_new_cluster
-from .hosting import host_consensus, start_consensus
+from .hosting import host_consensus
 from .runtime import PeerLink, RunningConsensus, TransportFactory
 from .state import SafetyError, StartError
 
@@ -30,5 +30,4 @@ __all__ = [
     "create_data_dir",
     "force_new_cluster",
     "host_consensus",
-    "start_consensus",
 ]

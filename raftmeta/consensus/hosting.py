@@ -1,14 +1,11 @@
-"""Starting a member's consensus: on the loop of whoever hosts it, or on one in a thread of its own."""
+"""Starting a member's consensus on the loop of whoever hosts it."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .codec import by_id
@@ -19,103 +16,6 @@ from .files import open_files
 from .runtime import LinkWire, RunningConsensus, Runtime, TransportFactory
 from .seeded import Bug, LateFiles
 from .state import Surroundings
-
-logger = logging.getLogger(__name__)
-
-
-class RaftThread(Runtime):
-    """A member on a loop and in a thread of its own."""
-
-    def __init__(
-        self,
-        build: Callable[[LinkWire, Callable[..., None]], tuple[Core, Callable[[], None]]],
-        transport: TransportFactory | None,
-        contacts: Mapping[int, Member],
-    ) -> None:
-        """See `Runtime`."""
-        super().__init__(build, transport, contacts)
-        self._started: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run_loop, name="raft", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread and wait until the core ticks; raises what kept it from starting."""
-        self._thread.start()
-        try:
-            self._started.result()
-        except BaseException:
-            self._thread.join()
-            raise
-
-    def _run_loop(self) -> None:
-        try:
-            asyncio.run(self.main(lambda: self._started.set_result(None)))
-        except BaseException as error:  # handed to start(), which raises it
-            if not self._started.done():
-                self._started.set_exception(error)
-            else:
-                logger.exception("the Raft thread failed while it stopped")
-        finally:
-            self._ended.set()
-
-    def stop(self) -> None:
-        """See `Consensus.stop`; safe to call twice, not from the Raft thread."""
-        super().stop()
-        self._thread.join()
-
-
-def _builder(
-    config: RaftConfig,
-    member_id: int,
-    cluster_id: int,
-    bootstrap_members: Sequence[Member],
-    state_machine: StateMachine,
-    data_dir: Path,
-    clock: Callable[[], float],
-    rng: random.Random | None,
-) -> Callable[[LinkWire, Callable[..., None]], tuple[Core, Callable[[], None]]]:
-    def build(wire: LinkWire, background: Callable[..., None]) -> tuple[Core, Callable[[], None]]:
-        files = LateFiles() if config.test_bug is Bug.EARLY_ACK else None
-        log, cabinet = open_files(data_dir, cluster_id, member_id, bootstrap_members, state_machine, files)
-        try:
-            core = Core(
-                Surroundings(
-                    member_id=member_id,
-                    cluster_id=cluster_id,
-                    config=config,
-                    log=log,
-                    machine=state_machine,
-                    cabinet=cabinet,
-                    wire=wire,
-                    background=background,
-                    clock=clock,
-                    rng=rng if rng is not None else random.SystemRandom(),
-                )
-            )
-        except BaseException:
-            log.close()
-            raise
-        return core, log.close
-
-    return build
-
-
-def start_consensus(
-    config: RaftConfig,
-    member_id: int,
-    cluster_id: int,
-    bootstrap_members: Sequence[Member],
-    state_machine: StateMachine,
-    data_dir: Path,
-    transport: TransportFactory | None,
-    clock: Callable[[], float] = time.monotonic,
-    rng: random.Random | None = None,
-    contacts: Sequence[Member] = (),
-) -> RunningConsensus:
-    """Do as `host_consensus` on a loop in a thread of its own; returns once it ticks."""
-    build = _builder(config, member_id, cluster_id, bootstrap_members, state_machine, data_dir, clock, rng)
-    thread = RaftThread(build, transport, by_id(contacts))
-    thread.start()
-    return thread
 
 
 async def host_consensus(
@@ -141,7 +41,30 @@ async def host_consensus(
     another cluster or member, StartError when log and state machine do not fit together, WalError, and OSError when
     the address cannot be bound.
     """
-    build = _builder(config, member_id, cluster_id, bootstrap_members, state_machine, data_dir, clock, rng)
+
+    def build(wire: LinkWire, background: Callable[..., None]) -> tuple[Core, Callable[[], None]]:
+        files = LateFiles() if config.test_bug is Bug.EARLY_ACK else None
+        log, cabinet = open_files(data_dir, cluster_id, member_id, bootstrap_members, state_machine, files)
+        try:
+            core = Core(
+                Surroundings(
+                    member_id=member_id,
+                    cluster_id=cluster_id,
+                    config=config,
+                    log=log,
+                    machine=state_machine,
+                    cabinet=cabinet,
+                    wire=wire,
+                    background=background,
+                    clock=clock,
+                    rng=rng if rng is not None else random.SystemRandom(),
+                )
+            )
+        except BaseException:
+            log.close()
+            raise
+        return core, log.close
+
     runtime = Runtime(build, transport, by_id(contacts))
     loop = asyncio.get_running_loop()
     started: asyncio.Future[None] = loop.create_future()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.hosting import start_consensus
 from harness.simnet import Simulation, Store
 
 from raftmeta.consensus import (
@@ -16,7 +17,6 @@ from raftmeta.consensus import (
     StartError,
     create_data_dir,
     force_new_cluster,
-    start_consensus,
 )
 from raftmeta.consensus.cabinet import DiskCabinet
 from raftmeta.consensus.codec import by_id

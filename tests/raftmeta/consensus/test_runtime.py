@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from harness.hosting import start_consensus
 from harness.simnet import Simulation, Store
 
 from raftmeta.consensus import (
@@ -22,9 +23,7 @@ from raftmeta.consensus import (
     RunningConsensus,
     StartError,
     host_consensus,
-    start_consensus,
 )
-from raftmeta.consensus.hosting import RaftThread
 from raftmeta.consensus.runtime import Runtime
 from raftmeta.wal.files import DiskFile
 
@@ -33,7 +32,7 @@ CALM = RaftConfig(heartbeat=0.02, election_min=2.0, election_max=4.0)  # for mem
 
 
 class Hub:
-    """Links between Raft threads of this process."""
+    """Links between members of this process."""
 
     def __init__(self) -> None:
         self._ends: dict[int, tuple[asyncio.AbstractEventLoop, Callable[[int, bytes], None]]] = {}
@@ -93,13 +92,13 @@ def ask(method: Callable[..., None], *arguments: Any, **named: Any) -> Any:
     return answer.result(20)
 
 
-def start(tmp_path: Path, number: int, members: list[Member], store: Store, hub: Hub | None) -> RunningConsensus:
+def start(tmp_path: Path, number: int, members: list[Member], store: Store, hub: Hub | None) -> Runtime:
     return start_consensus(
         CONFIG, number, 7, members, store, tmp_path / str(number), hub.factory(number) if hub else None
     )
 
 
-def leader_of(nodes: dict[int, RunningConsensus]) -> int:
+def leader_of(nodes: Mapping[int, RunningConsensus]) -> int:
     """Wait until somebody leads and has committed in its term."""
     done = threading.Event()
     for node in nodes.values():
@@ -201,7 +200,7 @@ class Meeting(list[Any]):
 
 
 def test_two_threads_that_find_a_member_stopped_answer_everybody_once(tmp_path: Path) -> None:
-    node = cast(RaftThread, start(tmp_path, 1, [Simulation.member(n) for n in (1, 2, 3)], Watched(), Hub()))
+    node = start(tmp_path, 1, [Simulation.member(n) for n in (1, 2, 3)], Watched(), Hub())
     answers: list[Any] = []
     arrived = threading.Event()
     node._core.waiting = Meeting([(1e12, answers.append)], arrived)
@@ -232,7 +231,7 @@ def test_a_proposal_that_meets_the_end_of_its_member_is_answered_once(
     tmp_path: Path, limit: int, times: int, outcome: Refusal
 ) -> None:
     config = replace(CONFIG, queued_proposals=limit)
-    node = cast(RaftThread, start_consensus(config, 1, 7, [Simulation.member(1)], Watched(), tmp_path, None))
+    node = start_consensus(config, 1, 7, [Simulation.member(1)], Watched(), tmp_path, None)
     node.stop()
     waiting: list[Refusal] = []
     refused: list[Refusal] = []
@@ -245,7 +244,7 @@ def test_a_proposal_that_meets_the_end_of_its_member_is_answered_once(
 
 
 def test_what_is_asked_while_a_member_stops_leaves_its_log_alone(tmp_path: Path) -> None:
-    node = cast(RaftThread, start(tmp_path, 1, [Simulation.member(1)], Watched(), None))
+    node = start(tmp_path, 1, [Simulation.member(1)], Watched(), None)
     assert ask(node.read_index)
     node.stop()
     last = node.status().last_index
