@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from raftmeta.serving.call import Call
-from raftmeta.serving.limits import Limits
+from raftmeta.serving.limits import CallLimits, Limits
 from raftmeta.serving.methods import Handler, Wrap
 from raftmeta.serving.server import Server
 
-__all__ = ["Call", "Handler", "Limits", "Server", "Wrap"]
+__all__ = ["Call", "CallLimits", "Handler", "Limits", "Server", "Wrap"]

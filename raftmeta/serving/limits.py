@@ -6,13 +6,19 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Bounds of one server; all of them hold at once."""
+class CallLimits:
+    """The bounds that whoever runs a server chooses."""
 
     message_bytes: int = 4 * 1024**2
-    """Largest request message, after decompression."""
+    """Largest message that is taken, in bytes, after decompression."""
     concurrent_calls: int = 10_000
-    """Calls being served, streams included, after which new ones get RESOURCE_EXHAUSTED."""
+    """Calls in flight, streams included, after which new ones get RESOURCE_EXHAUSTED."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits(CallLimits):
+    """Bounds of one server; all of them hold at once."""
+
     connections: int = 10_000
     """Connections after which new ones are closed unread."""
     handshakes: int = 1_000

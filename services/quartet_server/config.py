@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter, default_name_transform
 
+from raftmeta.serving import CallLimits
+
 SERVICES = ("cluster", "files", "settings")
 """Names that `services` takes: the domain services that a node can offer."""
 
@@ -107,13 +109,9 @@ class Secrets:
 
 @Parameter(name="*", name_transform=_flags("limits"))
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(CallLimits):
     """What one caller may ask of the node."""
 
-    message_bytes: int = 4 * 1024**2
-    """Largest message that is taken, in bytes."""
-    concurrent_calls: int = 10_000
-    """Calls in flight, streams included, after which new ones get RESOURCE_EXHAUSTED."""
     default_deadline: float = 30.0
     """Seconds for a unary call that named no deadline."""
     max_deadline: float = 300.0

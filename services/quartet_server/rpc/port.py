@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from quartet_server.addresses import Address
-from quartet_server.config import Limits
 from quartet_server.rpc.status import DETAILS_KEY, from_metastore, to_status
 from raftmeta import services as etcd
-from raftmeta import serving
 from raftmeta.errors import Fault, MetastoreError
-from raftmeta.serving import Server, Wrap
+from raftmeta.serving import CallLimits, Limits, Server, Wrap
 from raftmeta.serving.stream import Ending
 from raftmeta.tls import TlsError, TlsFiles
 
@@ -28,9 +28,9 @@ class PortRefused(Exception):  # noqa: N818 - it says what happened
         self.hint = hint
 
 
-def create(limits: Limits, wrap: Wrap | None = None) -> Server:
+def create(limits: CallLimits, wrap: Wrap | None = None) -> Server:
     """Return a server that takes messages and calls within `limits` and wraps its methods; it has no port yet."""
-    within = serving.Limits(message_bytes=limits.message_bytes, concurrent_calls=limits.concurrent_calls)
+    within = Limits(**{limit.name: getattr(limits, limit.name) for limit in fields(CallLimits)})
     return Server(within, wrap=wrap, too_many=too_many)
 
 
