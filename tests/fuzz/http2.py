@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterable
 from types import TracebackType
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
-END_STREAM, ACK, END_HEADERS, PADDED, WITH_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
+from harness.http2 import message
+
+from raftmeta.serving import frames as h2
+
 LARGEST = (1 << 14) - 1
 _PATIENCE = 2.0
 """Seconds for which an attacker waits for a server that takes no more of it: refusing to read is a fine answer."""
@@ -25,7 +26,7 @@ def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"", leng
 
 def settings(*pairs: tuple[int, int]) -> bytes:
     """Build a SETTINGS frame."""
-    return frame(SETTINGS, payload=b"".join(struct.pack(">HI", key, value) for key, value in pairs))
+    return frame(h2.SETTINGS, payload=b"".join(struct.pack(">HI", key, value) for key, value in pairs))
 
 
 def integer(number: int, bits: int, first: int = 0) -> bytes:
@@ -58,15 +59,10 @@ def request(path: bytes, *extra: tuple[bytes, bytes], without: Iterable[bytes] =
     return b"".join(literal(name, value) for name, value in (*usual, *extra) if name not in left_out)
 
 
-def message(payload: bytes, *, flag: int = 0, length: int | None = None) -> bytes:
-    """Frame a gRPC message; `length` is what it says of its length, if that is not the truth."""
-    return struct.pack(">BI", flag, len(payload) if length is None else length) + payload
-
-
 def call(stream: int, path: bytes, payload: bytes, *extra: tuple[bytes, bytes]) -> bytes:
     """Build the frames of a unary call."""
-    head = frame(HEADERS, END_HEADERS, stream, request(path, *extra))
-    return head + frame(DATA, END_STREAM, stream, message(payload))
+    head = frame(h2.HEADERS, h2.END_HEADERS, stream, request(path, *extra))
+    return head + frame(h2.DATA, h2.END_STREAM, stream, message(payload))
 
 
 class Wire:
@@ -79,7 +75,7 @@ class Wire:
         self._socket.settimeout(_PATIENCE)
         self.open = True
         if greet:
-            self.send(PREFACE + settings())
+            self.send(h2.PREFACE + settings())
 
     def send(self, *data: bytes) -> bool:
         """Send; False when the other end took not all of it."""

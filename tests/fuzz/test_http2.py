@@ -9,19 +9,22 @@ from contextlib import ExitStack
 import pytest
 from fuzz.attacks import BROKEN_CALLS, BROKEN_FRAMES, FLOODS, KEY, NO_GREETING, RANGE, WATCH, WATCH_ALL
 from fuzz.budget import rounds
-from fuzz.http2 import DATA, END_HEADERS, HEADERS, PING, PREFACE, Wire, call, frame, message, request, settings
+from fuzz.http2 import Wire, call, frame, request, settings
 from fuzz.mutation import mutate
 from fuzz.targets import Target, quartet_nodes, raftmeta_members
+from harness.http2 import message
+
+from raftmeta.serving import frames as h2
 
 BATCH = 150
 SLOW = 300
 CONVERSATION = (
-    PREFACE
+    h2.PREFACE
     + settings((3, 100), (4, 70_000))
     + call(1, RANGE, KEY)
-    + frame(HEADERS, END_HEADERS, 3, request(WATCH))
-    + frame(DATA, 0, 3, message(WATCH_ALL))
-    + frame(PING, payload=b"8 bytes.")
+    + frame(h2.HEADERS, h2.END_HEADERS, 3, request(WATCH))
+    + frame(h2.DATA, 0, 3, message(WATCH_ALL))
+    + frame(h2.PING, payload=b"8 bytes.")
     + call(5, b"/etcdserverpb.KV/Put", b"\x0a\x01a\x12\x01b")
 )
 """What a good client might say: the beginning of every random conversation."""
@@ -69,7 +72,7 @@ def test_slow_connections_by_the_hundred_hold_up_nobody(target: Target) -> None:
             if position % 40 == 0:
                 target.check_served(f"byte {position}")
             for number, wire in enumerate(wires):
-                if position < len(PREFACE) + number:
+                if position < len(h2.PREFACE) + number:
                     wire.send(CONVERSATION[position : position + 1])
         target.check()
 
@@ -78,7 +81,7 @@ def test_random_conversations_leave_others_served(target: Target) -> None:
     for seed, dice in rounds(2, 0.15):
         for number in range(BATCH):
             with Wire(target.endpoints[0], greet=False) as wire:
-                keep = dice.choice((0, len(PREFACE), len(PREFACE) + 9))
+                keep = dice.choice((0, len(h2.PREFACE), len(h2.PREFACE) + 9))
                 wire.send(CONVERSATION[:keep] + mutate(CONVERSATION[keep:], dice, [CONVERSATION]))
                 if dice.random() < 0.2:
                     wire.drain(0.02)
@@ -91,4 +94,4 @@ def test_a_good_client_is_answered_on_a_connection_by_hand(target: Target) -> No
     with Wire(target.endpoints[0], greet=False) as wire:
         wire.send(CONVERSATION)
         answered = asyncio.run(asyncio.to_thread(wire.drain, 1.0))
-    assert frame(PING, 1, 0, b"8 bytes.") in answered
+    assert frame(h2.PING, 1, 0, b"8 bytes.") in answered

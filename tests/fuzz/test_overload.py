@@ -18,11 +18,11 @@ from typing import Any
 import grpc
 import psutil
 import pytest
-from fuzz.http2 import PREFACE
 from fuzz.targets import GROWTH, Target, raftmeta_members
 
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.etcd import rpc_pb2_grpc as rpc
+from raftmeta.serving import frames
 
 CLIENTS = 10_000
 CONNECTIONS = 200
@@ -213,6 +213,6 @@ def test_hundreds_of_idle_connections_hold_up_nobody(target: Target) -> None:
         for number in range(IDLE):
             host, _, port = target.endpoints[number % 3].rpartition(":")
             idle = open_ones.enter_context(socket.create_connection((host, int(port)), timeout=60))
-            idle.sendall(PREFACE[: number % 30])
+            idle.sendall(frames.PREFACE[: number % 30])
         target.check()
     target.check()

@@ -79,9 +79,9 @@ class Answer:
         return self.trailers.get("grpc-status", self.headers.get("grpc-status", ""))
 
 
-def message(data: bytes, *, compressed: int = 0) -> bytes:
-    """Return a message with its prefix."""
-    return bytes((compressed,)) + len(data).to_bytes(4, "big") + data
+def message(data: bytes, *, flag: int = 0, length: int | None = None) -> bytes:
+    """Frame a gRPC message; `flag` 1 says compressed, `length` is what it says of its length, if that is not the truth."""
+    return bytes((flag,)) + (len(data) if length is None else length).to_bytes(4, "big") + data
 
 
 class Wire:

@@ -7,29 +7,12 @@ from collections.abc import Callable
 import pytest
 from harness.http2 import Methods, Wire, chat, echo, message, serving, wait
 
-from raftmeta.serving import Limits, frames
+from raftmeta.serving import Limits
+from raftmeta.serving import frames as h2
 from raftmeta.serving.faults import ErrorCode
-from raftmeta.serving.frames import (
-    ACK,
-    CONTINUATION,
-    DATA,
-    END_HEADERS,
-    END_STREAM,
-    GOAWAY,
-    HEADERS,
-    PADDED,
-    PING,
-    PRIORITIZED,
-    PRIORITY,
-    PUSH_PROMISE,
-    RST_STREAM,
-    SETTINGS,
-    WINDOW_UPDATE,
-    frame,
-)
 
 METHODS: Methods = {"Unary": ("unary", echo), "Wait": ("unary", wait), "Bidi": ("bidi", chat)}
-BOTH = END_HEADERS | END_STREAM
+BOTH = h2.END_HEADERS | h2.END_STREAM
 FIELDS = [
     (":method", "POST"),
     (":scheme", "http"),
@@ -39,109 +22,129 @@ FIELDS = [
 Sent = Callable[[Wire], bytes]
 
 
-def headers(number: int, wire: Wire, method: str = "Unary", flags: int = END_HEADERS, **named: object) -> bytes:
-    return frame(HEADERS, flags, number, wire.block(method, **named))  # type: ignore[arg-type]
+def headers(number: int, wire: Wire, method: str = "Unary", flags: int = h2.END_HEADERS, **named: object) -> bytes:
+    return h2.frame(h2.HEADERS, flags, number, wire.block(method, **named))  # type: ignore[arg-type]
 
 
 def malformed(*fields: tuple[str, str], without: str = "") -> Sent:
     def sent(wire: Wire) -> bytes:
         kept = [one for one in FIELDS if one[0] != without]
-        return frame(HEADERS, BOTH, 1, wire.encoder.encode([*kept, *fields]))
+        return h2.frame(h2.HEADERS, BOTH, 1, wire.encoder.encode([*kept, *fields]))
 
     return sent
 
 
 CONNECTION: list[tuple[str, str, Sent]] = [
-    ("DATA on the connection", "PROTOCOL_ERROR", lambda w: frame(DATA, 0, 0, b"x")),
-    ("DATA on an idle stream", "PROTOCOL_ERROR", lambda w: frame(DATA, 0, 5, b"x")),
-    ("DATA on a server's stream", "PROTOCOL_ERROR", lambda w: headers(3, w) + frame(DATA, 0, 2, b"x")),
+    ("DATA on the connection", "PROTOCOL_ERROR", lambda w: h2.frame(h2.DATA, 0, 0, b"x")),
+    ("DATA on an idle stream", "PROTOCOL_ERROR", lambda w: h2.frame(h2.DATA, 0, 5, b"x")),
+    ("DATA on a server's stream", "PROTOCOL_ERROR", lambda w: headers(3, w) + h2.frame(h2.DATA, 0, 2, b"x")),
     ("HEADERS on the connection", "PROTOCOL_ERROR", lambda w: headers(0, w)),
     ("HEADERS on a server's stream", "PROTOCOL_ERROR", lambda w: headers(2, w)),
     ("HEADERS on an older stream", "STREAM_CLOSED", lambda w: headers(5, w, "Wait") + headers(3, w)),
-    ("a broken header block", "COMPRESSION_ERROR", lambda w: frame(HEADERS, BOTH, 1, b"\xff\xff\xff\xff\xff\xff")),
-    ("an index beyond the table", "COMPRESSION_ERROR", lambda w: frame(HEADERS, BOTH, 1, b"\xfe")),
-    ("index 0", "COMPRESSION_ERROR", lambda w: frame(HEADERS, BOTH, 1, b"\x80")),
-    ("a table that is too large", "COMPRESSION_ERROR", lambda w: frame(HEADERS, BOTH, 1, b"\x3f\xe2\x1f\x82")),
-    ("a table's size after a field", "COMPRESSION_ERROR", lambda w: frame(HEADERS, BOTH, 1, b"\x82\x20")),
-    ("a string beyond its block", "COMPRESSION_ERROR", lambda w: frame(HEADERS, BOTH, 1, b"\x00\x05ab")),
-    ("bad Huffman code", "COMPRESSION_ERROR", lambda w: frame(HEADERS, BOTH, 1, b"\x00\x84\xff\xff\xff\xff\x00")),
-    ("a frame that is too large", "FRAME_SIZE_ERROR", lambda w: b"\x00\x40\x01" + frame(DATA, 0, 1)[3:]),
-    ("PRIORITY of the connection", "PROTOCOL_ERROR", lambda w: frame(PRIORITY, 0, 0, bytes(5))),
-    ("PRIORITY of another size", "FRAME_SIZE_ERROR", lambda w: frame(PRIORITY, 0, 1, bytes(4))),
-    ("a stream that depends on itself", "PROTOCOL_ERROR", lambda w: frame(PRIORITY, 0, 1, b"\0\0\0\1\0")),
+    (
+        "a broken header block",
+        "COMPRESSION_ERROR",
+        lambda w: h2.frame(h2.HEADERS, BOTH, 1, b"\xff\xff\xff\xff\xff\xff"),
+    ),
+    ("an index beyond the table", "COMPRESSION_ERROR", lambda w: h2.frame(h2.HEADERS, BOTH, 1, b"\xfe")),
+    ("index 0", "COMPRESSION_ERROR", lambda w: h2.frame(h2.HEADERS, BOTH, 1, b"\x80")),
+    ("a table that is too large", "COMPRESSION_ERROR", lambda w: h2.frame(h2.HEADERS, BOTH, 1, b"\x3f\xe2\x1f\x82")),
+    ("a table's size after a field", "COMPRESSION_ERROR", lambda w: h2.frame(h2.HEADERS, BOTH, 1, b"\x82\x20")),
+    ("a string beyond its block", "COMPRESSION_ERROR", lambda w: h2.frame(h2.HEADERS, BOTH, 1, b"\x00\x05ab")),
+    ("bad Huffman code", "COMPRESSION_ERROR", lambda w: h2.frame(h2.HEADERS, BOTH, 1, b"\x00\x84\xff\xff\xff\xff\x00")),
+    ("a frame that is too large", "FRAME_SIZE_ERROR", lambda w: b"\x00\x40\x01" + h2.frame(h2.DATA, 0, 1)[3:]),
+    ("PRIORITY of the connection", "PROTOCOL_ERROR", lambda w: h2.frame(h2.PRIORITY, 0, 0, bytes(5))),
+    ("PRIORITY of another size", "FRAME_SIZE_ERROR", lambda w: h2.frame(h2.PRIORITY, 0, 1, bytes(4))),
+    ("a stream that depends on itself", "PROTOCOL_ERROR", lambda w: h2.frame(h2.PRIORITY, 0, 1, b"\0\0\0\1\0")),
     (
         "HEADERS that depend on themselves",
         "PROTOCOL_ERROR",
-        lambda w: frame(HEADERS, BOTH | PRIORITIZED, 1, b"\0\0\0\1\0" + w.block()),
+        lambda w: h2.frame(h2.HEADERS, BOTH | h2.PRIORITIZED, 1, b"\0\0\0\1\0" + w.block()),
     ),
-    ("HEADERS without their priority", "FRAME_SIZE_ERROR", lambda w: frame(HEADERS, BOTH | PRIORITIZED, 1, b"\0\0")),
-    ("padding without a length", "FRAME_SIZE_ERROR", lambda w: frame(HEADERS, BOTH | PADDED, 1)),
-    ("padding beyond HEADERS", "PROTOCOL_ERROR", lambda w: frame(HEADERS, BOTH | PADDED, 1, b"\x08" + bytes(7))),
+    (
+        "HEADERS without their priority",
+        "FRAME_SIZE_ERROR",
+        lambda w: h2.frame(h2.HEADERS, BOTH | h2.PRIORITIZED, 1, b"\0\0"),
+    ),
+    ("padding without a length", "FRAME_SIZE_ERROR", lambda w: h2.frame(h2.HEADERS, BOTH | h2.PADDED, 1)),
+    (
+        "padding beyond HEADERS",
+        "PROTOCOL_ERROR",
+        lambda w: h2.frame(h2.HEADERS, BOTH | h2.PADDED, 1, b"\x08" + bytes(7)),
+    ),
     (
         "padding beyond DATA",
         "PROTOCOL_ERROR",
-        lambda w: headers(1, w) + frame(DATA, PADDED, 1, b"\x08" + bytes(7)),
+        lambda w: headers(1, w) + h2.frame(h2.DATA, h2.PADDED, 1, b"\x08" + bytes(7)),
     ),
-    ("RST_STREAM of the connection", "PROTOCOL_ERROR", lambda w: frame(RST_STREAM, 0, 0, bytes(4))),
-    ("RST_STREAM of an idle stream", "PROTOCOL_ERROR", lambda w: frame(RST_STREAM, 0, 1, bytes(4))),
-    ("RST_STREAM of another size", "FRAME_SIZE_ERROR", lambda w: headers(1, w) + frame(RST_STREAM, 0, 1, bytes(3))),
-    ("SETTINGS on a stream", "PROTOCOL_ERROR", lambda w: frame(SETTINGS, 0, 1)),
-    ("SETTINGS of another size", "FRAME_SIZE_ERROR", lambda w: frame(SETTINGS, 0, 0, bytes(5))),
-    ("SETTINGS that acknowledge and set", "FRAME_SIZE_ERROR", lambda w: frame(SETTINGS, ACK, 0, bytes(6))),
-    ("ENABLE_PUSH 2", "PROTOCOL_ERROR", lambda w: frames.settings({frames.ENABLE_PUSH: 2})),
-    ("a window too large", "FLOW_CONTROL_ERROR", lambda w: frames.settings({frames.INITIAL_WINDOW_SIZE: 2**31})),
-    ("frames too small", "PROTOCOL_ERROR", lambda w: frames.settings({frames.MAX_FRAME_SIZE: 16383})),
-    ("frames too large", "PROTOCOL_ERROR", lambda w: frames.settings({frames.MAX_FRAME_SIZE: 2**24})),
+    ("RST_STREAM of the connection", "PROTOCOL_ERROR", lambda w: h2.frame(h2.RST_STREAM, 0, 0, bytes(4))),
+    ("RST_STREAM of an idle stream", "PROTOCOL_ERROR", lambda w: h2.frame(h2.RST_STREAM, 0, 1, bytes(4))),
+    (
+        "RST_STREAM of another size",
+        "FRAME_SIZE_ERROR",
+        lambda w: headers(1, w) + h2.frame(h2.RST_STREAM, 0, 1, bytes(3)),
+    ),
+    ("SETTINGS on a stream", "PROTOCOL_ERROR", lambda w: h2.frame(h2.SETTINGS, 0, 1)),
+    ("SETTINGS of another size", "FRAME_SIZE_ERROR", lambda w: h2.frame(h2.SETTINGS, 0, 0, bytes(5))),
+    ("SETTINGS that acknowledge and set", "FRAME_SIZE_ERROR", lambda w: h2.frame(h2.SETTINGS, h2.ACK, 0, bytes(6))),
+    ("ENABLE_PUSH 2", "PROTOCOL_ERROR", lambda w: h2.settings({h2.ENABLE_PUSH: 2})),
+    ("a window too large", "FLOW_CONTROL_ERROR", lambda w: h2.settings({h2.INITIAL_WINDOW_SIZE: 2**31})),
+    ("frames too small", "PROTOCOL_ERROR", lambda w: h2.settings({h2.MAX_FRAME_SIZE: 16383})),
+    ("frames too large", "PROTOCOL_ERROR", lambda w: h2.settings({h2.MAX_FRAME_SIZE: 2**24})),
     (
         "open streams' windows too large",
         "FLOW_CONTROL_ERROR",
         lambda w: (
             headers(1, w, "Wait")
-            + frames.window_update(1, 2**31 - 1 - 65535)
-            + frames.settings({frames.INITIAL_WINDOW_SIZE: 65536})
+            + h2.window_update(1, 2**31 - 1 - 65535)
+            + h2.settings({h2.INITIAL_WINDOW_SIZE: 65536})
         ),
     ),
-    ("PUSH_PROMISE", "PROTOCOL_ERROR", lambda w: frame(PUSH_PROMISE, END_HEADERS, 1, bytes(4))),
-    ("PING on a stream", "PROTOCOL_ERROR", lambda w: frame(PING, 0, 1, bytes(8))),
-    ("PING of another size", "FRAME_SIZE_ERROR", lambda w: frame(PING, 0, 0, bytes(7))),
-    ("GOAWAY on a stream", "PROTOCOL_ERROR", lambda w: frame(GOAWAY, 0, 1, bytes(8))),
-    ("GOAWAY that is too short", "FRAME_SIZE_ERROR", lambda w: frame(GOAWAY, 0, 0, bytes(7))),
-    ("WINDOW_UPDATE of another size", "FRAME_SIZE_ERROR", lambda w: frame(WINDOW_UPDATE, 0, 0, bytes(3))),
-    ("WINDOW_UPDATE by 0", "PROTOCOL_ERROR", lambda w: frames.window_update(0, 0)),
-    ("WINDOW_UPDATE of an idle stream", "PROTOCOL_ERROR", lambda w: frames.window_update(7, 1)),
-    ("the connection's window too large", "FLOW_CONTROL_ERROR", lambda w: frames.window_update(0, 2**31 - 1)),
-    ("CONTINUATION of nothing", "PROTOCOL_ERROR", lambda w: frame(CONTINUATION, END_HEADERS, 1, b"")),
+    ("PUSH_PROMISE", "PROTOCOL_ERROR", lambda w: h2.frame(h2.PUSH_PROMISE, h2.END_HEADERS, 1, bytes(4))),
+    ("PING on a stream", "PROTOCOL_ERROR", lambda w: h2.frame(h2.PING, 0, 1, bytes(8))),
+    ("PING of another size", "FRAME_SIZE_ERROR", lambda w: h2.frame(h2.PING, 0, 0, bytes(7))),
+    ("GOAWAY on a stream", "PROTOCOL_ERROR", lambda w: h2.frame(h2.GOAWAY, 0, 1, bytes(8))),
+    ("GOAWAY that is too short", "FRAME_SIZE_ERROR", lambda w: h2.frame(h2.GOAWAY, 0, 0, bytes(7))),
+    ("WINDOW_UPDATE of another size", "FRAME_SIZE_ERROR", lambda w: h2.frame(h2.WINDOW_UPDATE, 0, 0, bytes(3))),
+    ("WINDOW_UPDATE by 0", "PROTOCOL_ERROR", lambda w: h2.window_update(0, 0)),
+    ("WINDOW_UPDATE of an idle stream", "PROTOCOL_ERROR", lambda w: h2.window_update(7, 1)),
+    ("the connection's window too large", "FLOW_CONTROL_ERROR", lambda w: h2.window_update(0, 2**31 - 1)),
+    ("CONTINUATION of nothing", "PROTOCOL_ERROR", lambda w: h2.frame(h2.CONTINUATION, h2.END_HEADERS, 1, b"")),
     (
         "CONTINUATION of another stream",
         "PROTOCOL_ERROR",
-        lambda w: headers(1, w, flags=0) + frame(CONTINUATION, END_HEADERS, 3),
+        lambda w: headers(1, w, flags=0) + h2.frame(h2.CONTINUATION, h2.END_HEADERS, 3),
     ),
-    ("PING inside a header block", "PROTOCOL_ERROR", lambda w: headers(1, w, flags=0) + frame(PING, 0, 0, bytes(8))),
-    ("an unknown frame inside a header block", "PROTOCOL_ERROR", lambda w: headers(1, w, flags=0) + frame(99, 0, 0)),
+    (
+        "PING inside a header block",
+        "PROTOCOL_ERROR",
+        lambda w: headers(1, w, flags=0) + h2.frame(h2.PING, 0, 0, bytes(8)),
+    ),
+    ("an unknown frame inside a header block", "PROTOCOL_ERROR", lambda w: headers(1, w, flags=0) + h2.frame(99, 0, 0)),
     (
         "a header block in too many pieces",
         "ENHANCE_YOUR_CALM",
-        lambda w: headers(1, w, flags=0) + frame(CONTINUATION, 0, 1) * 100,
+        lambda w: headers(1, w, flags=0) + h2.frame(h2.CONTINUATION, 0, 1) * 100,
     ),
     (
         "a header block without end",
         "ENHANCE_YOUR_CALM",
-        lambda w: headers(1, w, flags=0) + frame(CONTINUATION, 0, 1, bytes(16384)) * 5,
+        lambda w: headers(1, w, flags=0) + h2.frame(h2.CONTINUATION, 0, 1, bytes(16384)) * 5,
     ),
 ]
 
 STREAM: list[tuple[str, str, Sent]] = [
-    ("DATA after the end", "STREAM_CLOSED", lambda w: headers(1, w, "Wait") + _end(1) + frame(DATA, 0, 1, b"x")),
+    ("DATA after the end", "STREAM_CLOSED", lambda w: headers(1, w, "Wait") + _end(1) + h2.frame(h2.DATA, 0, 1, b"x")),
     ("HEADERS after the end", "STREAM_CLOSED", lambda w: headers(1, w, "Wait") + _end(1) + headers(1, w, flags=BOTH)),
     ("trailers that do not end", "PROTOCOL_ERROR", lambda w: headers(1, w) + headers(1, w)),
     ("trailers with a pseudo-header field", "PROTOCOL_ERROR", lambda w: headers(1, w) + headers(1, w, flags=BOTH)),
     (
         "DATA after RST_STREAM",
         "STREAM_CLOSED",
-        lambda w: headers(1, w, "Wait") + frames.rst_stream(1, ErrorCode.CANCEL) + frame(DATA, 0, 1, b"x"),
+        lambda w: headers(1, w, "Wait") + h2.rst_stream(1, ErrorCode.CANCEL) + h2.frame(h2.DATA, 0, 1, b"x"),
     ),
-    ("WINDOW_UPDATE by 0", "PROTOCOL_ERROR", lambda w: headers(1, w) + frames.window_update(1, 0)),
-    ("a window too large", "FLOW_CONTROL_ERROR", lambda w: headers(1, w) + frames.window_update(1, 2**31 - 1)),
+    ("WINDOW_UPDATE by 0", "PROTOCOL_ERROR", lambda w: headers(1, w) + h2.window_update(1, 0)),
+    ("a window too large", "FLOW_CONTROL_ERROR", lambda w: headers(1, w) + h2.window_update(1, 2**31 - 1)),
     ("no method", "PROTOCOL_ERROR", malformed(without=":method")),
     ("no scheme", "PROTOCOL_ERROR", malformed(without=":scheme")),
     ("no path", "PROTOCOL_ERROR", malformed(without=":path")),
@@ -164,18 +167,20 @@ STREAM: list[tuple[str, str, Sent]] = [
     (
         "a content-length of less DATA",
         "PROTOCOL_ERROR",
-        lambda w: frame(HEADERS, END_HEADERS, 1, w.encoder.encode([*FIELDS, ("content-length", "3")])) + _end(1),
+        lambda w: (
+            h2.frame(h2.HEADERS, h2.END_HEADERS, 1, w.encoder.encode([*FIELDS, ("content-length", "3")])) + _end(1)
+        ),
     ),
     (
         "DATA beyond the window",
         "FLOW_CONTROL_ERROR",
-        lambda w: headers(1, w, "Bidi") + frame(DATA, 0, 1, message(bytes(9000)) + bytes(5)) * 8,
+        lambda w: headers(1, w, "Bidi") + h2.frame(h2.DATA, 0, 1, message(bytes(9000)) + bytes(5)) * 8,
     ),
 ]
 
 
 def _end(number: int) -> bytes:
-    return frame(DATA, END_STREAM, number, message(b"x"))
+    return h2.frame(h2.DATA, h2.END_STREAM, number, message(b"x"))
 
 
 @pytest.mark.parametrize(("code", "sent"), [pytest.param(c, s, id=name) for name, c, s in CONNECTION])
@@ -200,14 +205,14 @@ async def test_a_fault_of_a_stream_ends_it_and_the_connection_goes_on(code: str,
 @pytest.mark.parametrize(
     "harmless",
     [
-        frame(99, 0xFF, 0, b"unknown"),
-        frame(99, 0xFF, 77, b""),
-        frame(PRIORITY, 0, 77, bytes(5)),
-        frame(GOAWAY, 0, 0, bytes(8)),
-        frame(SETTINGS, 0, 0, b"\xff\xff\0\0\0\0"),
-        frame(SETTINGS, ACK, 0),
-        frame(PING, ACK, 0, bytes(8)),
-        frames.window_update(0, 1),
+        h2.frame(99, 0xFF, 0, b"unknown"),
+        h2.frame(99, 0xFF, 77, b""),
+        h2.frame(h2.PRIORITY, 0, 77, bytes(5)),
+        h2.frame(h2.GOAWAY, 0, 0, bytes(8)),
+        h2.frame(h2.SETTINGS, 0, 0, b"\xff\xff\0\0\0\0"),
+        h2.frame(h2.SETTINGS, h2.ACK, 0),
+        h2.frame(h2.PING, h2.ACK, 0, bytes(8)),
+        h2.window_update(0, 1),
         b"\0\0\4\x08\0\x80\0\0\0\0\0\0\1",
     ],
 )
@@ -219,11 +224,12 @@ async def test_what_means_nothing_here_is_ignored(harmless: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "sent", [frame(PING, 0, 0, bytes(8)), frame(SETTINGS, ACK, 0), frame(HEADERS, BOTH, 1, b"\x82")]
+    "sent",
+    [h2.frame(h2.PING, 0, 0, bytes(8)), h2.frame(h2.SETTINGS, h2.ACK, 0), h2.frame(h2.HEADERS, BOTH, 1, b"\x82")],
 )
 async def test_the_first_frame_must_be_settings(sent: bytes) -> None:
     async with serving(METHODS) as server, Wire.to(server, greet=False) as wire:
-        wire.send(frames.PREFACE, sent)
+        wire.send(h2.PREFACE, sent)
         assert await wire.fault() == ("connection", "PROTOCOL_ERROR")
         await wire.ended()
 
@@ -249,42 +255,44 @@ async def test_padding_priority_and_continuation_change_nothing() -> None:
     async with serving(METHODS) as server, Wire.to(server) as wire:
         block = wire.block("Unary")
         wire.send(
-            frame(HEADERS, PADDED | PRIORITIZED, 1, b"\x03" + b"\0\0\0\0\x10" + block[:5] + bytes(3)),
-            frame(CONTINUATION, 0, 1, block[5:9]),
-            frame(CONTINUATION, 0, 1, b""),
-            frame(CONTINUATION, END_HEADERS, 1, block[9:]),
-            frame(DATA, PADDED, 1, b"\xff" + message(b"hello")[:7] + bytes(255)),
-            frame(DATA, 0, 1, b""),
-            frame(DATA, PADDED | END_STREAM, 1, b"\x00" + message(b"hello")[7:]),
+            h2.frame(h2.HEADERS, h2.PADDED | h2.PRIORITIZED, 1, b"\x03" + b"\0\0\0\0\x10" + block[:5] + bytes(3)),
+            h2.frame(h2.CONTINUATION, 0, 1, block[5:9]),
+            h2.frame(h2.CONTINUATION, 0, 1, b""),
+            h2.frame(h2.CONTINUATION, h2.END_HEADERS, 1, block[9:]),
+            h2.frame(h2.DATA, h2.PADDED, 1, b"\xff" + message(b"hello")[:7] + bytes(255)),
+            h2.frame(h2.DATA, 0, 1, b""),
+            h2.frame(h2.DATA, h2.PADDED | h2.END_STREAM, 1, b"\x00" + message(b"hello")[7:]),
         )
         assert (await wire.answer(1)).messages == [b"hello"]
 
 
 async def test_a_ping_is_answered_with_its_own_bytes() -> None:
     async with serving(METHODS) as server, Wire.to(server) as wire:
-        wire.send(frame(PING, 0, 0, b"12345678"))
-        found = await wire.until(PING)
-    assert (found.flags, found.payload) == (ACK, b"12345678")
+        wire.send(h2.frame(h2.PING, 0, 0, b"12345678"))
+        found = await wire.until(h2.PING)
+    assert (found.flags, found.payload) == (h2.ACK, b"12345678")
 
 
 async def test_trailers_of_a_client_end_its_request() -> None:
     async with serving(METHODS) as server, Wire.to(server) as wire:
         wire.request(1, "Unary", None)
-        wire.send(frame(DATA, 0, 1, message(b"hello")), frame(HEADERS, BOTH, 1, wire.encoder.encode([("x", "y")])))
+        wire.send(
+            h2.frame(h2.DATA, 0, 1, message(b"hello")), h2.frame(h2.HEADERS, BOTH, 1, wire.encoder.encode([("x", "y")]))
+        )
         assert (await wire.answer(1)).messages == [b"hello"]
 
 
 async def test_frames_of_a_stream_that_the_server_has_ended_are_ignored() -> None:
     async with serving(METHODS) as server, Wire.to(server) as wire:
         wire.request(1, "Nothing", None)
-        wire.send(frame(DATA, 0, 1, message(b"x")))
+        wire.send(h2.frame(h2.DATA, 0, 1, message(b"x")))
         assert (await wire.answer(1)).status == "12"
         assert await wire.fault() == ("stream", "NO_ERROR")
-        wire.send(frame(DATA, 0, 1, b"late"), headers(1, wire, flags=BOTH), frames.window_update(1, 5))
-        wire.send(frames.rst_stream(1, ErrorCode.CANCEL))
+        wire.send(h2.frame(h2.DATA, 0, 1, b"late"), headers(1, wire, flags=BOTH), h2.window_update(1, 5))
+        wire.send(h2.rst_stream(1, ErrorCode.CANCEL))
         wire.request(3, "Unary", message(b"x"))
         assert (await wire.answer(3)).status == "0"
-    assert [one for one in wire.seen if one.kind == GOAWAY] == []
+    assert [one for one in wire.seen if one.kind == h2.GOAWAY] == []
 
 
 @pytest.mark.parametrize(
@@ -301,7 +309,7 @@ async def test_frames_of_a_stream_that_the_server_has_ended_are_ignored() -> Non
 async def test_what_is_no_call_is_answered_as_http(method: str, kind: str, status: str) -> None:
     async with serving(METHODS) as server, Wire.to(server) as wire:
         fields = [(":method", method), (":scheme", "http"), (":path", "/test.Service/Unary"), ("content-type", kind)]
-        wire.send(frame(HEADERS, END_HEADERS, 1, wire.encoder.encode(fields)), _end(1))
+        wire.send(h2.frame(h2.HEADERS, h2.END_HEADERS, 1, wire.encoder.encode(fields)), _end(1))
         answer = await wire.answer(1)
     assert answer.headers[":status"] == status
     assert (b"gRPC" in answer.body) is (status != "200")
