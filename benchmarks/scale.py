@@ -29,9 +29,9 @@ from report import OURS, THEIRS
 from resources import disk, memory
 from rows import Row, quantiles
 from session import say
-from systems import Etcd, Raftmeta, System
+from systems import Etcd, Raftmeta, Store, System
 
-KINDS: tuple[type[System], ...] = (Etcd, Raftmeta)
+KINDS: tuple[type[Store], ...] = (Etcd, Raftmeta)
 READY_BAR, STALL_BAR = 10.0, 2.0
 VALUE = 100
 PHASE_SECONDS = 1200.0
@@ -88,7 +88,7 @@ def held(system: System) -> tuple[float, float]:
     return statistics.median(m.resident for m in found), statistics.median(m.anonymous for m in found)
 
 
-async def measure(kind: type[System], directory: Path, options: argparse.Namespace) -> Result:
+async def measure(kind: type[Store], directory: Path, options: argparse.Namespace) -> Result:
     """Measure one system; what fails ends its measurement and is told in `errors`."""
     keys = [b"scale/%010d" % number for number in range(options.keys)]
     result = Result(options.keys, len(keys[0]) + VALUE)
@@ -123,7 +123,7 @@ async def attempt(phase: Coroutine[object, object, None], errors: list[str]) -> 
 
 
 async def _phases(
-    system: System, keys: list[bytes], directory: Path, options: argparse.Namespace, result: Result
+    system: Store, keys: list[bytes], directory: Path, options: argparse.Namespace, result: Result
 ) -> None:
     loop = asyncio.get_running_loop()
     result.empty = held(system)
@@ -140,7 +140,9 @@ async def _phases(
         result.store = statistics.median(disk(one.store) for one in folders)
         for number in range(options.repeats):
             put = calls.put(clients, keys, b"w" * VALUE)
-            watch = snapshots.Stalls(clients, put, options.rate, options.seconds, result.latencies, result.errors)
+            watch = snapshots.Stalls(
+                system, clients, put, options.rate, options.seconds, result.latencies, result.errors
+            )
             await attempt(watch.quiet(), result.errors)
             await attempt(watch.saving(directory / "saved", result.snapshot_seconds), result.errors)
             await attempt(watch.catching_up(options.log_entries, result.snapshot_seconds), result.errors)

@@ -12,6 +12,7 @@ from channels import Clients
 from checkperf import etcdctl_binary
 from loops import Call, paced_loop, repeated
 from rows import Row, quantiles
+from systems import Store
 
 PACED, BUSY = "paced", "16 in flight"
 LOADS = (PACED, BUSY)
@@ -34,12 +35,12 @@ class Stalls:
     """
 
     def __init__(
-        self, clients: Clients, put: Call, rate: float, seconds: float,
+        self, system: Store, clients: Clients, put: Call, rate: float, seconds: float,
         latencies: dict[str, list[float]], errors: list[str],
     ) -> None:  # fmt: skip
         """Use `put`, `rate` a second where puts are paced, for `seconds` where nothing ends sooner."""
         self._clients = clients
-        self._system = clients.system
+        self._system = system
         self._put = put
         self._rate = rate
         self._seconds = seconds

@@ -28,12 +28,12 @@ from plot import Panel, svg
 from resources import disk, handles, memory
 from rows import Row, quantiles
 from session import say
-from systems import Etcd, Raftmeta, System
+from systems import Etcd, Raftmeta, Store
 
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.etcd.rpc_pb2_grpc import LeaseStub, WatchStub
 
-KINDS: dict[str, type[System]] = {kind.name: kind for kind in (Raftmeta, Etcd)}
+KINDS: dict[str, type[Store]] = {kind.name: kind for kind in (Raftmeta, Etcd)}
 KEPT_REVISIONS = 5_000
 TTL = 30
 WATCHERS = 10
@@ -51,7 +51,7 @@ Samples = dict[str, list[list[float | None]]]
 class Soak:
     """The load on one cluster and what is noted meanwhile."""
 
-    def __init__(self, system: System, row: Row) -> None:
+    def __init__(self, system: Store, row: Row) -> None:
         """Use a cluster that is ready; errors go to `row`."""
         self._system = system
         self._row = row

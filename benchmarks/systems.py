@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import grpc
 import psutil
@@ -88,14 +89,6 @@ class System(ABC):
     def commands(self) -> list[list[str]]:
         """Choose ports, set `endpoints` and return one command line per member."""
 
-    def folders(self, index: int) -> Folders:
-        """Where a member keeps its log and its store. Raises NotImplementedError where it keeps nothing."""
-        raise NotImplementedError
-
-    def installed(self, index: int) -> int:
-        """Return a number for a member that is down, which is higher once it is up and has installed a snapshot."""
-        raise NotImplementedError
-
     def processes(self, index: int) -> list[psutil.Process]:
         """Return a member's process and its children; nothing when it is dead."""
         try:
@@ -108,7 +101,7 @@ class System(ABC):
         with (self._directory / f"{self.name}-{index}.log").open("ab") as log:
             return subprocess.Popen(self._commands[index], stdout=log, stderr=log, cwd=HERE.parent)
 
-    async def __aenter__(self) -> System:
+    async def __aenter__(self) -> Self:
         """Start all members and wait until each of them answers a linearizable read."""
         self._processes = [self._start(i) for i in range(len(self._commands))]
         try:
@@ -204,7 +197,19 @@ class System(ABC):
         return total
 
 
-class Etcd(System):
+class Store(System):
+    """A system whose members keep what they are told."""
+
+    @abstractmethod
+    def folders(self, index: int) -> Folders:
+        """Where a member keeps its log and its store."""
+
+    @abstractmethod
+    def installed(self, index: int) -> int:
+        """Return a number for a member that is down, which is higher once it is up and has installed a snapshot."""
+
+
+class Etcd(Store):
     """Members of Debian's etcd, with its defaults."""
 
     name = "etcd"
@@ -241,7 +246,7 @@ class Etcd(System):
         return round(sum(map(float, found)))
 
 
-class Raftmeta(System):
+class Raftmeta(Store):
     """`python -m raftmeta` processes, with their defaults."""
 
     name = "raftmeta"

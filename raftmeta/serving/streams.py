@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from raftmeta.serving import frames
@@ -18,7 +19,7 @@ _REMEMBERED_RESETS = 1024
 _FIRST_WORD = 0.05  # seconds
 
 
-class Streams:
+class Streams(ABC):
     """The part of a connection that calls know.
 
     Attributes:
@@ -120,6 +121,6 @@ class Streams:
         if self._leaving and not self.streams:
             self._take_no_more()
 
+    @abstractmethod
     def _take_no_more(self) -> None:
         """Say which stream was the last, and end the connection when none is open."""
-        raise NotImplementedError
