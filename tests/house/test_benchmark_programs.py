@@ -1,15 +1,17 @@
 """The benchmark's programs run, write their results, own up to errors and leave nothing behind; etcd is the real one.
 
 On a machine that is busy with other tests a cluster may change its leader, and a call fails: that is an error to be told,
-and no failure of the program.
+and no failure of the program, which is run again. One run of `TRIES` must be without any.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,64 +19,88 @@ import pytest
 from harness.peers import binary
 from harness.sources import ROOT
 
-pytestmark = [pytest.mark.peer, pytest.mark.slow]
 LIMIT_SECONDS = 110
+TRIES = 3
+pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(TRIES * LIMIT_SECONDS + 10)]
+
+Document = dict[str, Any]
 
 
-def quick(tmp_path: Path, program: str, *options: str) -> tuple[dict[str, Any], int]:
+def quick(tmp_path: Path, program: str, *options: str) -> tuple[Document, int]:
     """Run a program with the smallest of everything; return its result file and its exit status."""
-    binary("etcd")
-    binary("etcdctl")
-    data = tmp_path / "data"
+    data, told = tmp_path / "data", tmp_path / "out.json"
     result = subprocess.run(
         [
-            sys.executable, str(ROOT / "benchmarks" / f"{program}.py"), "--quick", "--json", str(tmp_path / "out.json"),
+            sys.executable, str(ROOT / "benchmarks" / f"{program}.py"), "--quick", "--json", str(told),
             "--directory", str(data), *options,
         ],
         capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS,
     )  # fmt: skip
-    assert (tmp_path / "out.json").exists(), result.stdout + result.stderr
+    assert told.exists(), result.stdout + result.stderr
     assert list(data.iterdir()) == []
     assert "|" in result.stdout, result.stdout + result.stderr
-    document: dict[str, Any] = json.loads((tmp_path / "out.json").read_text())
+    document: Document = json.loads(told.read_text())
     return document, result.returncode
+
+
+def without_errors(tmp_path: Path, errors: Callable[[Document], list[str]], *command: str) -> Document:
+    """Run a program until it meets no error; every run with one must say so by its exit status."""
+    binary("etcd")
+    binary("etcdctl")
+    met = []
+    for number in range(TRIES):
+        place = tmp_path / str(number)
+        place.mkdir()
+        document, status = quick(place, *command)
+        if not errors(document):
+            assert status == 0 or command[0] == "soak"  # whose figures need not be flat in two seconds
+            return document
+        assert status == 1
+        met += errors(document)
+        shutil.rmtree(place)
+    raise AssertionError(f"no run of {TRIES} was without errors: {met}")
+
+
+def of_rows(document: Document) -> list[str]:
+    return [f"{row['system']}, {row['workload']}: {row['error']}" for row in document["rounds"] if row["errors"]]
 
 
 @pytest.mark.parametrize(
     ("systems", "only"),
     [("etcd,no-op", "put, 1"), ("raftmeta", "lease"), ("etcd", "watch, 10 w"), ("etcd", "failover")],
 )
-def test_workloads_run_and_errors_are_told(tmp_path: Path, systems: str, only: str) -> None:
-    document, status = quick(tmp_path, "meta", "--seconds", "0.3", "--systems", systems, "--only", only)
+def test_workloads_run_and_every_row_has_figures(tmp_path: Path, systems: str, only: str) -> None:
+    document = without_errors(tmp_path, of_rows, "meta", "--seconds", "0.3", "--systems", systems, "--only", only)
     assert {row["system"] for row in document["rounds"]} == set(systems.split(","))
-    assert status == int(any(row["errors"] for row in document["rounds"]))
-    assert all(row["p50"] > 0 or row["errors"] for row in document["rounds"])
+    assert all(only in row["workload"] and row["p50"] > 0 for row in document["rounds"])
 
 
-def test_growing_costs_are_measured_and_errors_are_told(tmp_path: Path) -> None:
-    document, status = quick(tmp_path, "growth", "--seconds", "0.2", "--only", "members")
+def test_growing_costs_are_measured(tmp_path: Path) -> None:
+    document = without_errors(tmp_path, of_rows, "growth", "--seconds", "0.2", "--only", "members")
     assert {row["system"] for row in document["rounds"]} == {"etcd", "raftmeta"}
-    assert status == int(any(row["errors"] for row in document["rounds"]))
-    assert all(row["p50"] > 0 or row["errors"] for row in document["rounds"])
+    assert all(row["p50"] > 0 and row["rate"] > 0 for row in document["rounds"])
 
 
-def test_a_large_store_is_measured_and_errors_are_told(tmp_path: Path) -> None:
-    document, status = quick(tmp_path, "scale", "--keys", "500", "--seconds", "0.1", "--systems", "raftmeta")
+def test_a_large_store_is_measured(tmp_path: Path) -> None:
+    def errors(document: Document) -> list[str]:
+        return list(document["systems"]["raftmeta"]["errors"])
+
+    document = without_errors(tmp_path, errors, "scale", "--keys", "500", "--seconds", "0.1", "--systems", "raftmeta")
     result = document["systems"]["raftmeta"]
-    assert status == int(bool(result["errors"]))
-    assert result["errors"] or set(result["snapshot_seconds"]) == {
-        "saved to a file",
-        "installed on a member that was away",
-    }
-    assert result["errors"] or result["tables"]["keys0"] > 0
+    assert set(result["snapshot_seconds"]) == {"saved to a file", "installed on a member that was away"}
+    assert all(count > 0 for count, _, _ in result["latencies"].values())
+    assert result["tables"]["keys0"] > 0
 
 
 def test_a_soak_notes_every_figure_of_every_member_and_draws_it(tmp_path: Path) -> None:
-    document, status = quick(tmp_path, "soak", "--seconds", "2", "--rate", "50")
-    assert status == 1 or document["errors"] == 0
+    def errors(document: Document) -> list[str]:
+        return [document["error"]] if document["errors"] else []
+
+    document = without_errors(tmp_path, errors, "soak", "--seconds", "2", "--rate", "50")
     assert document["calls"] > 0
     assert document["events"] > 0
     taken = len(document["times"])
     assert taken >= 1
     assert all(len(line) == taken for lines in document["samples"].values() for line in lines)
-    assert len(ET.parse(tmp_path / "out.svg").getroot().findall("{*}polyline")) > 0
+    [chart] = tmp_path.glob("*/out.svg")
+    assert len(ET.parse(chart).getroot().findall("{*}polyline")) > 0
