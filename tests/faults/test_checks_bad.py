@@ -44,16 +44,14 @@ def dirty_read(script: Script) -> None:
     script.wrote(2, (b"a", b"1"))
 
 
-def duplicate_apply(script: Script) -> None:
-    script.put(1, b"a", b"1", 2)
+def duplicate_apply(script: Script, answered: int = 2) -> None:
+    script.put(1, b"a", b"1", answered)
     script.wrote(2, (b"a", b"1"))
     script.wrote(3, (b"a", b"1"))
 
 
 def duplicate_apply_of_an_unanswered_write(script: Script) -> None:
-    script.put(1, b"a", b"1")
-    script.wrote(2, (b"a", b"1"))
-    script.wrote(3, (b"a", b"1"))
+    duplicate_apply(script, answered=0)
 
 
 def split_txn(script: Script) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -33,20 +35,38 @@ def test_a_member_whose_disk_fails_a_sync_stops_and_has_everything_acknowledged_
         assert missing(load.acknowledged, everything(members.endpoints[0])) == []
 
 
-def test_a_cluster_goes_on_when_its_leaders_disk_fails_and_takes_it_back(tmp_path: Path) -> None:
-    members = Members(tmp_path, 3)
+@contextmanager
+def trouble_below_the_leader(directory: Path) -> Iterator[tuple[Members, Load, int]]:
+    """Three members, a load on them, and the number of the leader, whose disk is for the caller to break and to heal.
+
+    Afterwards the cluster goes on and nothing acknowledged is missing where the trouble was.
+    """
+    members = Members(directory, 3)
     load = Load(members.endpoints)
     with members:
-        victim = members.leader()
+        leader = members.leader()
         with load:
             load.grows(20)
-            members.disks[victim].fail_sync(errno.EIO)
-            assert members.ended(victim) == 1
+            yield members, load, leader
             load.grows(20)
+        assert missing(load.acknowledged, everything(members.endpoints[leader])) == []
+        assert len(hashes(members.endpoints)) == 1
+
+
+def test_a_cluster_goes_on_when_its_leaders_disk_fails_and_takes_it_back(tmp_path: Path) -> None:
+    with trouble_below_the_leader(tmp_path) as (members, load, victim):
+        members.disks[victim].fail_sync(errno.EIO)
+        assert members.ended(victim) == 1
+        load.grows(20)
         members.disks[victim].heal()
         members.start(victim)
-        assert missing(load.acknowledged, everything(members.endpoints[victim])) == []
-        assert len(hashes(members.endpoints)) == 1
+
+
+def test_a_disk_that_crawled_has_lost_nothing_and_the_cluster_goes_on(tmp_path: Path) -> None:
+    with trouble_below_the_leader(tmp_path) as (members, _, slow):
+        members.disks[slow].slow_sync(1.0)  # longer than an election takes
+        until(lambda: members.disks[slow].counts()["syncs_delayed"] > 2, "a slow sync")
+        members.disks[slow].heal()
 
 
 @pytest.mark.parametrize(("room", "seed"), [(0, None), (150_000, 5)])
@@ -66,21 +86,6 @@ def test_a_full_disk_makes_a_member_read_only_until_there_is_room(tmp_path: Path
             members.power_cut(seed)
         members.start(0)
         assert missing(load.acknowledged, everything(members.endpoints[0])) == []
-
-
-def test_a_disk_that_crawled_has_lost_nothing_and_the_cluster_goes_on(tmp_path: Path) -> None:
-    members = Members(tmp_path, 3)
-    load = Load(members.endpoints)
-    with members:
-        slow = members.leader()
-        with load:
-            load.grows(20)
-            members.disks[slow].slow_sync(1.0)  # longer than an election takes
-            until(lambda: members.disks[slow].counts()["syncs_delayed"] > 2, "a slow sync")
-            members.disks[slow].heal()
-            load.grows(20)
-        assert missing(load.acknowledged, everything(members.endpoints[slow])) == []
-        assert len(hashes(members.endpoints)) == 1
 
 
 @pytest.mark.parametrize("hours", [1, -1])
