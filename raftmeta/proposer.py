@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections.abc import Callable, Sequence
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from raftmeta._batching import Backlog, Flight, Waiting, serialize
 from raftmeta.config import MAX_REQUEST_BYTES
@@ -15,6 +16,7 @@ from raftmeta.errors import Fault, MetastoreError
 from raftmeta.machine.applied import Outcome
 from raftmeta.v1 import command_pb2
 
+_log = logging.getLogger(__name__)
 _PROPOSE, _REFUSED = "propose", "refused"
 _MAX_FLIGHTS = 2
 _SWEEP = 0.05
@@ -35,7 +37,7 @@ class Proposer:
     state machine applies once. A batch that is refused for a definite reason before it could have entered a log fails
     at once; anything else fails at its deadline with an unknown outcome.
 
-    All methods belong to the event loop, except `serve`'s handler, which runs on the Raft loop.
+    All methods belong to the event loop, on which consensus calls back too.
     """
 
     def __init__(
@@ -234,21 +236,30 @@ class Proposer:
         return Fault.TIMEOUT_LEADER_FAIL if self.leader_changed_at > started else Fault.TIMEOUT
 
     def _answer_peer(self, caller: int, payload: bytes, reply: Callable[[bytes | Refusal], None]) -> None:
-        """Propose for another member (Raft loop). It learns the outcome by applying; only a refusal is told."""
+        """Propose for another member. It learns the outcome by applying; only a refusal is told."""
         reply(b"")
         self._consensus.propose(payload, functools.partial(self._tell_refusal, caller, payload))
 
     def _tell_refusal(self, caller: int, payload: bytes, refusal: Refusal) -> None:
-        batch = command_pb2.Batch.FromString(payload)
+        try:
+            batch = command_pb2.Batch.FromString(payload)
+        except DecodeError as error:
+            _log.warning("member %x proposed what is no batch, and was refused (%s): %s", caller, refusal.name, error)
+            return
         notice = b"%d %d %s" % (batch.client, batch.sequence, refusal.name.encode())
         self._consensus.call(caller, _REFUSED, notice, _ignore, self._timeout)
 
-    def _hear_refusal(self, _: int, payload: bytes, reply: Callable[[bytes | Refusal], None]) -> None:
-        """Take in that a leader refused a batch of ours (Raft loop)."""
+    def _hear_refusal(self, caller: int, payload: bytes, reply: Callable[[bytes | Refusal], None]) -> None:
+        """Take in that a leader refused a batch of ours."""
         reply(b"")
-        client, sequence, name = payload.split(b" ")
-        if int(client) == self._client and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._refused_there, int(sequence), Refusal[name.decode()])
+        try:
+            client, sequence, name = payload.split(b" ")
+            refused = int(client), int(sequence), Refusal[name.decode()]
+        except (ValueError, KeyError) as error:
+            _log.warning("member %x told of a refusal in words that cannot be read: %s", caller, error)
+            return
+        if refused[0] == self._client and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._refused_there, *refused[1:])
 
     def _refused_there(self, sequence: int, refusal: Refusal) -> None:
         flight = self._flights.get(sequence)

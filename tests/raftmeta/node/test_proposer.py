@@ -251,6 +251,31 @@ async def test_a_leader_proposes_for_others_and_tells_them_refusals(consensus: S
     assert consensus.called[0][:3] == (3, "refused", b"5 9 NO_SPACE")
 
 
+def _warning(log: pytest.LogCaptureFixture, *words: str) -> None:
+    [said] = log.records
+    assert (said.levelname, said.exc_info) == ("WARNING", None)
+    assert all(word in said.getMessage() for word in words), said.getMessage()
+
+
+async def test_a_refused_proposal_that_is_no_batch_is_one_line_in_the_log(
+    consensus: Scripted, proposer: Proposer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(consensus, "propose", lambda data, refused: refused(Refusal.BUSY))
+    consensus.handlers["propose"](3, b"\xff", lambda _: None)
+    _warning(caplog, "member 3", "no batch", "BUSY")
+    assert consensus.called == []
+
+
+@pytest.mark.parametrize(
+    "notice", [b"", b"1 2", b"1 2 BUSY more", b"one 2 BUSY", b"77 two BUSY", b"77 2 MAYBE", b"77 2 \xff", b"9" * 5000]
+)
+async def test_a_notice_of_refusal_that_cannot_be_read_is_one_line_in_the_log(
+    consensus: Scripted, proposer: Proposer, caplog: pytest.LogCaptureFixture, notice: bytes
+) -> None:
+    consensus.handlers["refused"](2, notice, lambda _: None)
+    _warning(caplog, "member 2", "cannot be read")
+
+
 async def test_the_queue_and_a_request_are_bounded(consensus: Scripted, proposer: Proposer) -> None:
     consensus.lead(0)
     futures = [proposer.submit(_put()) for _ in range(2500)]
