@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -189,11 +190,23 @@ async def test_a_stream_of_a_client_that_closes_its_half_goes_on() -> None:
         assert (await wire.answer(1)).messages == [b"a", b"b"]
 
 
-async def test_a_server_can_be_stopped_twice_and_before_it_began() -> None:
+@pytest.mark.parametrize("began", [True, False])
+async def test_a_server_can_be_stopped_twice_and_before_it_began(began: bool) -> None:
     server = Server()
-    server.add_insecure_port("127.0.0.1:0")
-    await server.stop(None)
-    await server.stop(1)
+    port = server.add_insecure_port("127.0.0.1:0")
+    if began:
+        await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for grace in (None, 1):
+        await asyncio.wait_for(server.stop(grace), 10)
+        assert not await server.wait_for_termination(10)
+        assert (server.ports, server.connections) == ([], set())
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+    with suppress(ConnectionResetError):  # one that was never taken
+        await asyncio.wait_for(reader.read(), 10)
+    assert reader.at_eof() or reader.exception() is not None
+    writer.close()
 
 
 async def test_an_answer_that_waits_for_its_window_is_waited_for_at_the_end() -> None:
