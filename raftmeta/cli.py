@@ -16,6 +16,7 @@ from cyclopts import Parameter
 
 from raftmeta import offline, saving
 from raftmeta.config import NodeConfig
+from raftmeta.removal import RemovedError
 from raftmeta.serve import Ports, UsageError, serve
 from raftmeta.tls import TlsFiles
 
@@ -265,11 +266,14 @@ def check(*, data_dir: Path, output: Output = "text") -> int:
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user's is one line on stderr and exit status 2."""
+    """Run the command line; a mistake of the user's is one line on stderr and exit status 2, the end of a removed member 1."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for answers
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         status = app(result_action="return_value")
+    except RemovedError as error:
+        print(f"raftmeta: {error}", file=sys.stderr)
+        sys.exit(1)
     except offline.USER_ERRORS as error:
         print(f"raftmeta: {error}", file=sys.stderr)
         sys.exit(2)

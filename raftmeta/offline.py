@@ -17,6 +17,7 @@ from raftmeta.consensus import force_new_cluster as force
 from raftmeta.consensus.contract import Member
 from raftmeta.identity import Identity, IdentityError
 from raftmeta.inspecting import Report, open_machine
+from raftmeta.removal import forget_removal
 from raftmeta.serve import UsageError
 from raftmeta.snapshot import SnapshotError
 from raftmeta.store import StoreError
@@ -84,6 +85,7 @@ def force_new_cluster(data_dir: Path, advertise_peer: str) -> dict[str, object]:
     machine = open_machine(data_dir / "store")
     try:
         force(data_dir / "raft", Member(me.member_id, me.name, advertise_peer), machine.applied())
+        forget_removal(data_dir)
     finally:
         machine.close()
     return {"member_id": f"{me.member_id:x}", "cluster_id": f"{me.cluster_id:x}"}

@@ -1,7 +1,7 @@
 """The replicated state machine: etcd's MVCC semantics, applied deterministically from the Raft log.
 
 Machine(store)                 implements raftmeta.consensus.contract.StateMachine
-  on_applied(listener)         Applied after every durable step, on the Raft thread
+  on_applied(listener)         Applied after every step, on the loop of consensus
   range, read_txn, hash_kv...  reads, from any thread
 checks                         request checks to make before proposing
 """

@@ -52,7 +52,7 @@ class PeerCounters:
 class Transport(Protocol):
     """Datagrams over authenticated connections: in order, at most once, dropped rather than delayed.
 
-    Everything happens on one event loop, which the Raft loop runs; no method but `address` may be called from
+    Everything happens on one event loop, that of consensus; no method but `address` may be called from
     another thread. Callbacks get the peer's id, run on the loop and must not block.
     """
 

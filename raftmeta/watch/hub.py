@@ -23,8 +23,8 @@ Revisions = list[tuple[int, list[Change]]]
 class WatchHub:
     """The watchers of one keyspace of a machine, on one event loop.
 
-    All methods belong to the loop. The machine's Raft thread wakes it once per step that changed the keyspace, as long
-    as there is a stream; without one nobody is woken.
+    All methods belong to the loop. The machine tells it once per step that changed the keyspace, on whatever loop consensus
+    runs; events go out in a later turn of this loop, and as long as there is a stream: without one nothing is done.
 
     Attributes:
         current: Newest revision the loop has seen; what is above it reaches every synced watcher as it comes.

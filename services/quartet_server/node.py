@@ -27,7 +27,7 @@ from quartet_server.health import Health
 from quartet_server.http import HttpPort, application
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
-from quartet_server.removal import Removal, refuse_removed
+from quartet_server.removal import Removed, refuse_removed
 from quartet_server.rpc import port
 from quartet_server.rpc.deadlines import Deadlines
 from quartet_server.rpc.interceptor import CallInterceptor
@@ -39,6 +39,7 @@ from raftmeta.drivers.remote import RemoteMetastore
 from raftmeta.metastore import Metastore
 from raftmeta.metrics import NodeMetrics
 from raftmeta.node import Node as Member
+from raftmeta.removal import Removal
 from raftmeta.tls import TlsFiles, grpc_channel_credentials
 
 DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
@@ -157,14 +158,9 @@ class RunningNode:
         refuse_removed(config.serve.data_dir)
         member = await Member.start(self._member_config(tls))
         self._undo.push_async_callback(member.stop)
-        loop = asyncio.get_running_loop()
-
-        def failed(error: BaseException) -> None:  # on the Raft thread
-            loop.call_soon_threadsafe(self._fail, error)
-
-        member.consensus.on_failure(failed)
+        member.consensus.on_failure(self._fail)
         credentials = (lambda: grpc_channel_credentials(tls)) if tls is not None else (lambda: None)
-        removal = Removal(member, credentials, config.serve.data_dir, self._fail)
+        removal = Removal(member, credentials, lambda: self._fail(Removed(config.serve.data_dir)))
         removal.start()
         self._undo.push_async_callback(removal.close)
         self.member = member

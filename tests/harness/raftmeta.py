@@ -104,6 +104,14 @@ class RaftmetaCluster:
         self._reap(member)
         return status
 
+    def ended(self, member: int, timeout: float = 60.0) -> int:
+        """Wait until a member has ended by itself; returns its exit status. Raises subprocess.TimeoutExpired."""
+        process = self.processes[member]
+        assert process is not None
+        status = process.wait(timeout)
+        self._reap(member)
+        return status
+
     def _reap(self, member: int) -> None:
         process = self.processes[member]
         assert process is not None

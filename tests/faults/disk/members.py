@@ -65,14 +65,6 @@ class Members(RaftmetaCluster):
         for number, disk in enumerate(self.disks):
             disk.lose_power(None if seed is None else seed + number)
 
-    def ended(self, member: int) -> int:
-        """Wait until a member has ended by itself; returns its exit status. Raises TimeoutExpired."""
-        process = self.processes[member]
-        assert process is not None
-        status = process.wait(PATIENCE)
-        self._reap(member)
-        return status
-
     def said(self, member: int) -> str:
         """Return what a member has written to stderr so far."""
         return self.log(member).read_text(errors="replace")
