@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 RECORD = "enlistment"
 
+_ASK_AGAIN = 0.2
+"""Seconds after which others are asked again: not this member's election timeout, which may be longer than its peers care to wait."""
+
 
 def enlistments_needed(founders: int) -> int:
     """Return how many of the other founders must write a founder down before it takes part.
@@ -77,7 +80,7 @@ class Enlisting(Changes):
         if self.enlisted:
             super().check_election()
         elif self._ask_at <= self.clock():
-            self._ask_at = self.clock() + self.config.election_min
+            self._ask_at = self.clock() + _ASK_AGAIN
             for peer in self.voters:
                 self.tell(peer.number, durable=False, enlist=peer_pb2.Enlist(nonce=self.nonces[self.me]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,29 @@ def test_founders_that_are_restarted_before_they_could_begin_are_no_strangers(tm
     sim.put("a", "1")
     sim.settle()
     assert sim.machines[3].store.data == {"a": "1"}
+
+
+def test_a_founder_with_a_long_election_timeout_is_written_down_and_served_as_soon_as_the_others_are_there(
+    tmp_path: Path,
+) -> None:
+    sim = Simulation(tmp_path)
+    usual = sim.config
+    for number in sim.machines:
+        sim.crash(number)
+        sim.wipe(number)
+    sim.config = replace(usual, election_min=60.0, election_max=120.0)
+    sim.start(3)
+    sim.run(1.0)  # nobody is there to hear its first question
+    sim.config = usual
+    sim.start(1)
+    sim.start(2)
+    sim.until(lambda: sim.core(3).enlisted, 1.0)
+    leader = sim.elect()
+    assert leader.me != 3
+    sim.until(lambda: sim.core(3).leader_id == leader.me, 1.0)
+    answers = sim.read_index(3)
+    sim.until(lambda: bool(answers), 1.0)
+    assert isinstance(answers[0], int)
 
 
 def test_members_that_lose_and_repeat_messages_begin_all_the_same(tmp_path: Path) -> None:
