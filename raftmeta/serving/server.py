@@ -13,11 +13,11 @@ from grpc import aio
 from raftmeta.serving.call import Call, Starts
 from raftmeta.serving.connection import Connection
 from raftmeta.serving.deadlines import DeadlineWheel
-from raftmeta.serving.dispatch import serve
+from raftmeta.serving.dispatch import begin, serve
 from raftmeta.serving.limits import Limits
 from raftmeta.serving.listener import Listener, bind
 from raftmeta.serving.messages import Budget
-from raftmeta.serving.methods import Method, Registry, Wrap
+from raftmeta.serving.methods import Begin, Method, Registry, Wrap
 from raftmeta.serving.stream import Ending, Stream
 from raftmeta.tls import FollowedContext, TlsFiles, grpc_server_context
 
@@ -44,7 +44,12 @@ class Server(aio.Server):
         wheel: Deadlines of calls.
         budget: What waiting requests take.
         connections: Those that are open.
+        begun: Something began since `settle` was called.
+        settle: See `begin_at_once`.
     """
+
+    begun = False
+    settle: Callable[[], None]
 
     def __init__(
         self, limits: Limits | None = None, *, wrap: Wrap | None = None, too_many: TooMany | None = None
@@ -89,6 +94,15 @@ class Server(aio.Server):
     def find(self, path: str) -> Method:
         """Return the method of a path. Raises Refusal."""
         return self._registry.find(path)
+
+    def begin_at_once(self, begins: Mapping[str, Begin], settle: Callable[[], None]) -> None:
+        """Have unary calls of these paths begin, and perhaps end, without a task; before their handlers are added.
+
+        `settle` is called when what came in one piece from a client has begun. Without effect on a server that wraps handlers.
+        """
+        for path, taker in begins.items():
+            self._registry.begin(path, taker)
+        self.settle = settle
 
     # ports
 
@@ -157,7 +171,8 @@ class Server(aio.Server):
     async def wait_for_termination(self, timeout: float | None = None) -> bool:
         """Wait until the server is stopped; returns True if `timeout` seconds were not enough."""
         try:
-            await asyncio.wait_for(self._stopped.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._stopped.wait()
         except TimeoutError:
             return True
         return False
@@ -193,7 +208,10 @@ class Server(aio.Server):
         call = stream.call = Call(stream, method, self._starts, self._served)
         self._calls.add(call)
         self._idle.clear()
-        call.task = self.loop.create_task(serve(call, message, compressed))
+        if method.begin is not None and message is not None and not compressed and begin(call, message):
+            self.begun = True
+        else:
+            call.task = self.loop.create_task(serve(call, message, compressed))
 
     def _served(self, call: Call) -> None:
         self._calls.discard(call)
@@ -215,4 +233,5 @@ class Server(aio.Server):
 async def _within(seconds: float, event: asyncio.Event) -> None:
     """Wait for an event, `seconds` at most."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()

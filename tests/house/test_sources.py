@@ -67,6 +67,17 @@ def test_no_code_can_run_what_it_reads() -> None:
     assert found + called == []
 
 
+def test_nothing_waits_in_a_way_that_may_swallow_its_cancellation() -> None:
+    """Until Python 3.12, `asyncio.wait_for` returns and forgets a cancellation that comes as what it waits for is done."""
+    found = [
+        f"{path}:{node.lineno}"
+        for path in written("raftmeta/", "services/", "clients/")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and (ast.unparse(node.value), node.attr) == ("asyncio", "wait_for")
+    ]
+    assert found == [], "use asyncio.timeout"
+
+
 def test_nobody_left_a_note_to_do_it_later() -> None:
     note = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
     found = [

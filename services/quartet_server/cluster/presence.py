@@ -45,7 +45,8 @@ class Presence:
             await self._task
         if self._lease:
             with contextlib.suppress(MetastoreError, TimeoutError):
-                await asyncio.wait_for(self._store.lease_revoke(pb.LeaseRevokeRequest(ID=self._lease)), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._store.lease_revoke(pb.LeaseRevokeRequest(ID=self._lease))
 
     async def _run(self) -> None:
         while True:

@@ -98,7 +98,8 @@ class Reclaimer:
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._work.wait(), EVERY)
+                async with asyncio.timeout(EVERY):
+                    await self._work.wait()
             self._work.clear()
             try:
                 if deleted := await self.clear():

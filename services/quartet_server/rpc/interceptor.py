@@ -105,7 +105,8 @@ class CallInterceptor:
         self._refusing = True
         ending = asyncio.get_running_loop().call_later(min(_STREAMS_GRACE, seconds), self._end_streams)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
         ending.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):

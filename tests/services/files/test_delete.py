@@ -91,6 +91,21 @@ async def test_the_background_work_begins_when_it_is_woken(files: FileServiceAsy
         await reclaimer.close()
 
 
+async def test_the_background_work_ends_even_if_it_is_woken_at_that_moment(store: Metastore) -> None:
+    for turns in range(6):
+        reclaimer = Reclaimer(store)
+        reclaimer.start()
+        while await left(store) > 1:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.02)  # it waits, or is about to
+        reclaimer.wake()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(20) as patience:
+            await reclaimer.close()
+        assert not patience.expired()
+
+
 async def test_rmdir_and_create_never_leave_an_orphan(files: FileServiceAsyncStub, store: Metastore) -> None:
     for round_ in range(20):
         await fill(files, f"/d{round_}/")
