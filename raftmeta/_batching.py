@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-
-from google.protobuf.message import Message
+from typing import Any, Protocol
 
 from raftmeta.v1 import command_pb2
 
@@ -35,18 +33,31 @@ def _varint(size: int) -> bytes:
     return bytes(encoded)
 
 
+class Asker(Protocol):
+    """Who waits for a command; a future can. Called on the loop of the proposer, at most once with an outcome."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Take the command's answer, a `Message`."""
+
+    def set_exception(self, exception: Any, /) -> None:
+        """Take the MetastoreError with which it failed."""
+
+
 @dataclass(slots=True)
 class Waiting:
     """One command whose caller waits.
 
     Attributes:
         data: The serialized `Command`.
-        future: Resolved with the command's answer, or fails with MetastoreError.
+        asker: Gets the command's answer.
         started: When it was submitted, monotonic seconds.
     """
 
     data: bytes
-    future: asyncio.Future[Message]
+    asker: Asker
     started: float
 
 
@@ -106,7 +117,7 @@ class Backlog:
                 break
             self.queue.popleft()
             self.bytes -= size
-            if first.future.done():
+            if first.asker.done():
                 continue
             room -= size + 8
             taken.append(first)

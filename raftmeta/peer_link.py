@@ -34,7 +34,7 @@ class _Link:
 def transport_factory(config: NodeConfig, identity: Identity, bound: Callable[[str], None]) -> TransportFactory:
     """Return what consensus calls to open the Raft port; `bound` is told the HOST:PORT, on the Raft loop."""
 
-    async def start(receive: Callable[[int, bytes], None]) -> PeerLink:
+    async def start(receive: Callable[[int, bytes, bool], None]) -> PeerLink:
         transport = PeerTransport(
             asyncio.get_running_loop(),
             member_id=identity.member_id,

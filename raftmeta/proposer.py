@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Sequence
 
 from google.protobuf.message import DecodeError, Message
 
-from raftmeta._batching import Backlog, Flight, Waiting, serialize
+from raftmeta._batching import Asker, Backlog, Flight, Waiting, serialize
+from raftmeta._handing import nothing_waits
 from raftmeta.config import MAX_REQUEST_BYTES
 from raftmeta.consensus.contract import Consensus, Refusal, Status
 from raftmeta.errors import Fault, MetastoreError
@@ -69,6 +71,7 @@ class Proposer:
         self._sequence = 0
         self._flushing = False
         self._sweeper: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Event | None = None
         self._stopped = False
         self._in_flight = 0
         self.leader_changed_at = float("-inf")
@@ -91,22 +94,38 @@ class Proposer:
         """
         future: asyncio.Future[Message] = self._loop.create_future()
         command.DiscardUnknownFields()  # nested ones may be too deep to be read inside a batch, which would lose all of it
-        data = command.SerializeToString()
+        self.propose(command.SerializeToString(), future)
+        if self._backlog.queue and not self._flushing and self._may_send():
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+        return future
+
+    def propose(self, data: bytes, asker: Asker) -> None:
+        """Propose a serialized command without unknown fields; `asker` gets what `submit`'s future gives, or its failure.
+
+        It leaves with the next `settle`, which whoever proposes must call.
+        """
         size = len(data)
         if self._stopped:
-            future.set_exception(MetastoreError(Fault.STOPPED))
+            asker.set_exception(MetastoreError(Fault.STOPPED))
         elif size > MAX_REQUEST_BYTES:
-            future.set_exception(MetastoreError(Fault.REQUEST_TOO_LARGE))
+            asker.set_exception(MetastoreError(Fault.REQUEST_TOO_LARGE))
         elif self.pending >= self._max_pending or self._backlog.bytes + size > self._max_pending_bytes:
-            future.set_exception(MetastoreError(Fault.TOO_MANY_REQUESTS))
+            asker.set_exception(MetastoreError(Fault.TOO_MANY_REQUESTS))
         else:
-            self._backlog.add(Waiting(data, future, self._loop.time()))
-            if not self._flushing and self._may_send():
-                self._flushing = True
-                self._loop.call_soon(self._flush)
+            self._backlog.add(Waiting(data, asker, self._loop.time()))
             if self._sweeper is None:
                 self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
-        return future
+
+    def settle(self) -> None:
+        """Send what was proposed: at once if the loop has nothing else to do, else with what else comes in this turn of it."""
+        if not self._backlog.queue or self._flushing or not self._may_send():
+            return
+        if nothing_waits(self._loop):
+            self._flush()
+        else:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
 
     def applied(self, outcomes: Sequence[Outcome]) -> None:
         """Resolve batches of this incarnation that were applied; a refused command fails with its reason."""
@@ -117,12 +136,13 @@ class Proposer:
             self._in_flight -= len(flight.waiting)
             self.committed += len(flight.waiting)
             for waiting, result in zip(flight.waiting, outcome.results, strict=True):
-                if waiting.future.done():
+                if waiting.asker.done():
                     continue
                 if isinstance(result, Fault):
-                    waiting.future.set_exception(MetastoreError(result))
+                    waiting.asker.set_exception(MetastoreError(result))
                 else:
-                    waiting.future.set_result(result)
+                    waiting.asker.set_result(result)
+        self._look_drained()
         if self._backlog.queue and not self._flushing:
             self._flush()
 
@@ -149,14 +169,24 @@ class Proposer:
             self._fail(flight, Fault.STOPPED)
         while self._backlog.queue:
             for waiting in self._backlog.take():
-                waiting.future.set_exception(MetastoreError(Fault.STOPPED))
+                waiting.asker.set_exception(MetastoreError(Fault.STOPPED))
 
     async def drain(self, timeout: float) -> None:
         """Wait, at most `timeout` seconds, until every command has an outcome."""
-        futures = [w.future for w in self._backlog.queue]
-        futures += [w.future for flight in self._flights.values() for w in flight.waiting]
-        if futures:
-            await asyncio.wait(futures, timeout=timeout)
+        if self._awaited():
+            self._drained = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._drained.wait()
+
+    def _awaited(self) -> bool:
+        """Whether anybody waits for an outcome."""
+        flying = (waiting for flight in self._flights.values() for waiting in flight.waiting)
+        return any(not waiting.asker.done() for waiting in (*self._backlog.queue, *flying))
+
+    def _look_drained(self) -> None:
+        if self._drained is not None and not self._awaited():
+            self._drained.set()
 
     def _may_send(self) -> bool:
         """Whether the next batch may leave: larger ones cost every member less than more of them."""
@@ -209,8 +239,8 @@ class Proposer:
         self._in_flight -= len(flight.waiting)
         self.failed += len(flight.waiting)
         for waiting in flight.waiting:
-            if not waiting.future.done():
-                waiting.future.set_exception(MetastoreError(fault))
+            if not waiting.asker.done():
+                waiting.asker.set_exception(MetastoreError(fault))
 
     def _sweep(self) -> None:
         """Look after what has waited: expire it, or propose it again."""
@@ -225,10 +255,11 @@ class Proposer:
         while queue and now - queue[0].started >= self._timeout:
             waiting = queue.popleft()
             self._backlog.bytes -= len(waiting.data)
-            if not waiting.future.done():
+            if not waiting.asker.done():
                 self.failed += 1
-                waiting.future.set_exception(MetastoreError(self._timeout_fault(waiting.started)))
+                waiting.asker.set_exception(MetastoreError(self._timeout_fault(waiting.started)))
         self._flush(late=True)
+        self._look_drained()
         if self._flights or queue:
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
 

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
+from raftmeta._handing import nothing_waits
+
 from .calls import Handler, Reply
 from .contract import Consensus, Member, Refusal, Status
 from .core import Core
@@ -39,8 +41,8 @@ class PeerLink(Protocol):
         """Close every connection and the listener."""
 
 
-TransportFactory = Callable[[Callable[[int, bytes], None]], Awaitable[PeerLink]]
-"""Called once on the Raft loop with receive(sender's id, frame); returns the transport, listening."""
+TransportFactory = Callable[[Callable[[int, bytes, bool], None]], Awaitable[PeerLink]]
+"""Called once on the Raft loop with receive(sender's id, frame, whether another has come with it); returns the transport, listening."""
 
 
 class RunningConsensus(Consensus, Protocol):
@@ -178,12 +180,22 @@ class Runtime:
             self._core.pulse()
         self._loop.call_later(self._core.config.heartbeat / 2, self._beat)
 
-    def _receive(self, sender: int, frame: bytes) -> None:
+    def _receive(self, sender: int, frame: bytes, more: bool) -> None:
         inbox = self._core.inbox
         if len(inbox) >= _INBOX:
             return  # Raft repeats what is lost
         inbox.append((sender, frame))
-        self._due()
+        if more or self._in_turn:
+            self._due()
+        else:
+            self._now_or_due()
+
+    def _now_or_due(self) -> None:
+        """Have a turn at once when the loop has nothing else to do, together with what else comes otherwise."""
+        if nothing_waits(self._loop):
+            self._turn()
+        else:
+            self._due()
 
     def _due(self) -> None:
         """Have a turn after whatever else this turn of the loop brings."""
@@ -300,7 +312,10 @@ class Runtime:
                 core.refuse(refused, Refusal.STOPPED)
         else:
             core.proposals.append((data, refused))
-            self._wake()
+            if threading.get_ident() != self._home:
+                self._wake()
+            elif not self._in_turn:  # the turn that is on takes it, or is followed by another
+                self._now_or_due()
             if self._stopped.is_set():
                 self._flush()
 

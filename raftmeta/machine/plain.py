@@ -23,6 +23,15 @@ def plain_put(request: pb.PutRequest) -> PlainPut | None:
     return _pieces(data, 0, len(data))
 
 
+def is_plain_put(data: bytes) -> bool:
+    """Tell whether a client's bytes are surely a put that `plain_put` takes, valid whatever the state is; never raises."""
+    try:
+        put = _pieces(data, 0, len(data))
+    except IndexError:  # cut short
+        return False
+    return put is not None and put[0] != b""
+
+
 def plain_puts(request: pb.TxnRequest) -> list[PlainPut] | None:
     """Return the puts of a transaction in pieces, or None when it is anything else than up to MAX_TXN_OPS plain puts of
     different keys that depend on no compare.

@@ -13,6 +13,7 @@ from raftmeta.services.kv import KVService
 from raftmeta.services.lease import LeaseService
 from raftmeta.services.maintenance import MaintenanceService
 from raftmeta.services.watch import WatchService
+from raftmeta.serving import Server
 from raftmeta.serving.stream import Ending
 
 SERVICE_NAMES = tuple(f"etcdserverpb.{name}" for name in ("KV", "Watch", "Lease", "Cluster", "Maintenance"))
@@ -24,7 +25,11 @@ def add_services(server: aio.Server, node: Node) -> None:
     Metadata `raftmeta-space: 1` lets a caller read another keyspace; `hasleader: true` refuses service without a leader.
     """
     admission = Admission(node)
-    rpc.add_KVServicer_to_server(KVService(admission), server)
+    kv = KVService(admission)
+    if isinstance(server, Server):
+        begins = {"/etcdserverpb.KV/Put": kv.begin_put, "/etcdserverpb.KV/Txn": kv.begin_txn}
+        server.begin_at_once(begins, node.proposer.settle)
+    rpc.add_KVServicer_to_server(kv, server)
     rpc.add_WatchServicer_to_server(WatchService(admission), server)
     rpc.add_LeaseServicer_to_server(LeaseService(admission), server)
     rpc.add_ClusterServicer_to_server(ClusterService(admission), server)

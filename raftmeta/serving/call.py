@@ -210,6 +210,11 @@ class Call(aio.ServicerContext[Any, Any]):
 
     # for the server
 
+    @property
+    def started(self) -> bool:
+        """Whether somebody serves the call."""
+        return self._started
+
     def start(self) -> bool:
         """Return whether to serve the call: False when it was cancelled before it had begun."""
         self._started = True
@@ -232,11 +237,17 @@ class Call(aio.ServicerContext[Any, Any]):
         if self._done:
             return
         self._cancelled = True
-        if self._started and self.task is not None:
+        if not self._started:
+            return
+        if self.task is not None:
             self.task.cancel()
+        else:
+            self.set_code(grpc.StatusCode.CANCELLED)
+            self.end()
+            self.finished()
 
     def finished(self) -> None:
-        """Note that the task has ended."""
+        """Note that nothing serves the call any more."""
         self._done = True
         self._starts.ended(self)
         self._over(self)

@@ -95,6 +95,9 @@ class Connection(Intake, asyncio.Protocol):
         if self._parsing_later and not self._over:
             self.loop.call_soon(self._parse)
         self._hold_reading()
+        if self._server.begun:
+            self._server.begun = False
+            self._server.settle()
 
     def _greet(self) -> bool:
         assert self._greeting is not None

@@ -15,6 +15,19 @@ from raftmeta.serving.call import UNARY, Call
 _log = structlog.get_logger("raftmeta.serving")
 
 
+def begin(call: Call, message: bytes) -> bool:
+    """Have a call begin without a task, if its method takes it; tell whether it has."""
+    begins = call.method.begin
+    try:
+        return begins is not None and begins(message, call)
+    except Exception as error:  # noqa: BLE001 - whatever a service lets through must get a status
+        if not call.started:
+            call.start()
+        _fail(call, error)
+        call.finished()
+        return True
+
+
 async def serve(call: Call, message: bytes | None, compressed: bool) -> None:
     """Serve a call to its end; `message` is the request of a method that takes one."""
     if not call.start():

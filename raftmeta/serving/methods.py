@@ -14,6 +14,12 @@ from raftmeta.serving.faults import Refusal
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Wrap: TypeAlias = Callable[[str, Handler], Handler]
 
+Begin: TypeAlias = Callable[[bytes, Any], bool]
+"""Takes a request in bytes and the context of its call, which has no task then; False leaves both to the handler.
+
+What it takes it starts by `start`, and answers by `end` and `finished`, unless the context is `done` before: the caller has left.
+"""
+
 _REMEMBERED = 4096  # paths; a generic handler may know any number
 
 
@@ -30,6 +36,7 @@ class Method:
         requests_stream: Whether it takes many requests.
         responses_stream: Whether it gives many responses.
         generates: Whether `behaviour` is an async generator function.
+        begin: Serves without a task what it takes.
     """
 
     path: str
@@ -39,9 +46,10 @@ class Method:
     requests_stream: bool
     responses_stream: bool
     generates: bool
+    begin: Begin | None = None
 
     @classmethod
-    def of(cls, path: str, handler: Handler) -> Method:
+    def of(cls, path: str, handler: Handler, begin: Begin | None) -> Method:
         """Return the method of a handler."""
         requests, responses = bool(handler.request_streaming), bool(handler.response_streaming)
         shape = f"{'stream' if requests else 'unary'}_{'stream' if responses else 'unary'}"
@@ -54,6 +62,7 @@ class Method:
             requests,
             responses,
             inspect.isasyncgenfunction(behaviour),
+            begin,
         )
 
 
@@ -66,6 +75,12 @@ class Registry:
         self._methods: dict[str, Method] = {}
         self._generic: list[grpc.GenericRpcHandler] = []
         self._services: set[str] = set()
+        self._begins: dict[str, Begin] = {}
+
+    def begin(self, path: str, begin: Begin) -> None:
+        """Ask `begin` first from now on for a method to be added; not if handlers are wrapped, which it would pass by."""
+        if self._wrap is None:
+            self._begins[path] = begin
 
     def add_generic(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Ask these handlers too, for paths that are not known otherwise."""
@@ -93,7 +108,7 @@ class Registry:
         raise Refusal(grpc.StatusCode.UNIMPLEMENTED, text)
 
     def _remember(self, path: str, handler: Handler) -> Method:
-        method = Method.of(path, self._wrap(path, handler) if self._wrap else handler)
+        method = Method.of(path, self._wrap(path, handler) if self._wrap else handler, self._begins.get(path))
         if len(self._methods) < _REMEMBERED:
             self._methods[path] = method
         return method

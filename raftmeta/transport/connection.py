@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
         dialled: bool,
         hello_timeout: float,
         accept: Accept,
-        on_payload: Callable[[int, bytes], None],
+        on_payload: Callable[[int, bytes, bool], None],
         queue_bytes: int,
     ) -> None:
         """Prepare one end.
@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
             dialled: Whether this is the dialling end.
             hello_timeout: Seconds for the other end's greeting to arrive.
             accept: See `Accept`.
-            on_payload: Gets (peer id, payload).
+            on_payload: Gets (peer id, payload, whether another has come with it).
             queue_bytes: Bound on frames waiting for the operating system.
         """
         self.ready: asyncio.Future[None] = loop.create_future()
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
                 if self.peer_id:
                     self._counters.frames_received += 1
                     self._counters.bytes_received += len(payload) + 8
-                    self._on_payload(self.peer_id, payload)
+                    self._on_payload(self.peer_id, payload, self._reader.whole)
                 else:
                     self._greeted(payload)
         except (BadFrame, Refused) as error:

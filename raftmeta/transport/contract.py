@@ -56,7 +56,7 @@ class Transport(Protocol):
     another thread. Callbacks get the peer's id, run on the loop and must not block.
     """
 
-    on_payload: Callable[[int, bytes], None]
+    on_payload: Callable[[int, bytes, bool], None]
     on_connected: Callable[[int], None]
     on_disconnected: Callable[[int], None]
 

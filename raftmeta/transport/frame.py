@@ -44,6 +44,15 @@ class FrameReader:
             self._start = 0
         self._buffer += data
 
+    @property
+    def whole(self) -> bool:
+        """Whether `next` has something: a payload, or a length over the limit to complain about."""
+        start = self._start + HEAD_SIZE
+        if len(self._buffer) < start:
+            return False
+        length = int.from_bytes(self._buffer[self._start : self._start + 4], "big")
+        return length > self.limit or len(self._buffer) >= start + length
+
     def next(self) -> bytes | None:
         """The next whole payload, or None until more is pushed.
 

@@ -30,7 +30,7 @@ class PeerTransport:
     """`Transport` over TCP with mutual TLS 1.3.
 
     Attributes:
-        on_payload: Gets (peer id, payload) for every frame, in order per peer.
+        on_payload: Gets (peer id, payload, whether another has come with it) for every frame, in order per peer.
         on_connected: Gets a peer's id once frames can be sent to it.
         on_disconnected: Gets a peer's id once they no longer can.
     """
@@ -71,7 +71,7 @@ class PeerTransport:
         """
         if (tls is None) != insecure:
             raise ValueError("a peer transport takes TLS files, or insecure=True, and never both")
-        self.on_payload: Callable[[int, bytes], None] = _ignore
+        self.on_payload: Callable[[int, bytes, bool], None] = _ignore
         self.on_connected: Callable[[int], None] = _ignore
         self.on_disconnected: Callable[[int], None] = _ignore
         self._loop = loop
@@ -193,7 +193,7 @@ class PeerTransport:
             expected is not None,
             self._timeout,
             lambda connection, hello, certified: self._accept(connection, hello, certified, expected),
-            lambda number, payload: self.on_payload(number, payload),
+            lambda number, payload, more: self.on_payload(number, payload, more),
             self._queue_bytes,
         )
 

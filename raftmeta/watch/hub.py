@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
+from raftmeta._handing import hand_over
 from raftmeta.machine.applied import Applied, Change
 from raftmeta.machine.history import History
 from raftmeta.machine.machine import Machine
@@ -124,15 +125,11 @@ class WatchHub:
         if not self._streams:
             return
         if applied.installed:
-            self._call(self._resync)
+            hand_over(self.loop, self._resync)
             return
         change = applied.changes.get(self.space)
         if change is not None and change.revisions:
-            self._call(self._deliver, change.revisions)
-
-    def _call(self, function: Callable[..., None], *arguments: object) -> None:
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(function, *arguments)
+            hand_over(self.loop, self._deliver, change.revisions)
 
     def _deliver(self, revisions: Revisions) -> None:
         fresh = [item for item in revisions if item[0] > self.current]

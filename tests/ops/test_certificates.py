@@ -150,7 +150,7 @@ async def test_a_node_certificate_of_another_name_cannot_speak_for_a_member_that
                 advertise=node.raft,
             )
             heard = asyncio.Event()
-            speaker.on_payload = lambda number, payload, heard=heard: heard.set()  # type: ignore[misc]
+            speaker.on_payload = lambda number, payload, more, heard=heard: heard.set()  # type: ignore[misc]
             await speaker.start()
             try:
                 speaker.set_peers({first: Peer(fleet.node("n1").raft, "n1")})

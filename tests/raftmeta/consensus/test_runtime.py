@@ -15,6 +15,7 @@ import pytest
 from harness.hosting import start_consensus
 from harness.simnet import Simulation, Store
 
+from raftmeta._handing import nothing_waits
 from raftmeta.consensus import (
     Member,
     RaftConfig,
@@ -35,10 +36,10 @@ class Hub:
     """Links between members of this process."""
 
     def __init__(self) -> None:
-        self._ends: dict[int, tuple[asyncio.AbstractEventLoop, Callable[[int, bytes], None]]] = {}
+        self._ends: dict[int, tuple[asyncio.AbstractEventLoop, Callable[[int, bytes, bool], None]]] = {}
 
-    def factory(self, number: int) -> Callable[[Callable[[int, bytes], None]], Any]:
-        async def start(receive: Callable[[int, bytes], None]) -> _Link:
+    def factory(self, number: int) -> Callable[[Callable[[int, bytes, bool], None]], Any]:
+        async def start(receive: Callable[[int, bytes, bool], None]) -> _Link:
             self._ends[number] = (asyncio.get_running_loop(), receive)
             return _Link(self._ends, number)
 
@@ -47,7 +48,7 @@ class Hub:
 
 class _Link:
     def __init__(
-        self, ends: dict[int, tuple[asyncio.AbstractEventLoop, Callable[[int, bytes], None]]], number: int
+        self, ends: dict[int, tuple[asyncio.AbstractEventLoop, Callable[[int, bytes, bool], None]]], number: int
     ) -> None:
         self._ends, self._number = ends, number
 
@@ -55,7 +56,7 @@ class _Link:
         end = self._ends.get(member_id)
         if end is None:
             return False
-        end[0].call_soon_threadsafe(end[1], self._number, frame)
+        end[0].call_soon_threadsafe(end[1], self._number, frame, False)
         return True
 
     def set_peers(self, peers: Mapping[int, Member]) -> None:
@@ -297,6 +298,32 @@ async def test_three_members_on_one_loop_replicate_and_answer_on_it(tmp_path: Pa
         for node in nodes.values():
             await loop.run_in_executor(None, node.stop)
     assert await loop.run_in_executor(None, ask, nodes[1].read_index) is Refusal.STOPPED
+
+
+async def test_a_frame_has_its_turn_at_once_unless_others_came_with_it_or_something_else_waits(tmp_path: Path) -> None:
+    hub, members, loop = Hub(), [Simulation.member(n) for n in (1, 2, 3)], asyncio.get_running_loop()
+    node = cast(Runtime, await host(tmp_path, 1, members, Watched(), hub))
+    seen: list[int] = []
+
+    def frame(more: bool) -> None:
+        before = node.counters.messages_refused
+        node._receive(2, b"\xff", more)
+        seen.append(node.counters.messages_refused - before)
+
+    try:
+        for more in (False, True, False, False):
+            await asyncio.sleep(0.001)
+            async with asyncio.timeout(20):
+                while not nothing_waits(loop):
+                    await asyncio.sleep(0)
+            frame(more)
+        await until(lambda: node.counters.messages_refused == 4)
+        loop.call_soon(lambda: None)
+        frame(False)  # of five: the loop has something to do
+        await until(lambda: node.counters.messages_refused == 5)
+        assert seen == [1, 0, 1, 1, 0]
+    finally:
+        await loop.run_in_executor(None, node.stop)
 
 
 async def test_what_keeps_a_hosted_member_from_starting_is_raised(tmp_path: Path) -> None:

@@ -237,3 +237,20 @@ def test_the_answer_is_the_one_the_general_way_builds(revision: int, puts: int) 
         wanted.responses.add().response_put.header.revision = revision
     assert plain.txn_answer(revision, puts) == wanted
     assert plain.txn_answer(revision, puts).SerializeToString() == wanted.SerializeToString()
+
+
+def test_bytes_taken_for_a_plain_put_are_one_whatever_they_are() -> None:
+    dice = random.Random(20)
+    taken = 0
+    for _ in range(20_000):
+        whole = put_request(dice, dice.choice([*KEYS, b""])).SerializeToString()
+        data = bytearray(whole[: dice.choice((len(whole), len(whole), dice.randrange(len(whole) + 1)))])
+        for _ in range(dice.choice((0, 0, 1, 2))):
+            if data:
+                data[dice.randrange(min(len(data), 8))] = dice.choice((0, 1, 0x0A, 0x12, 0x7F, 0x80, 0xFF))
+        if plain.is_plain_put(bytes(data)):
+            taken += 1
+            request = pb.PutRequest.FromString(bytes(data))
+            assert request == pb.PutRequest(key=request.key, value=request.value)
+            assert 0 < len(request.key) <= PREFIX
+    assert 2_000 < taken < 18_000

@@ -101,6 +101,80 @@ async def test_commands_of_one_turn_share_a_batch_and_get_their_own_answers(
     assert (proposer.pending, proposer.committed) == (0, 50)
 
 
+class Told:
+    """Who asked without a future: writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[object] = []
+        self.left = False
+
+    def done(self) -> bool:
+        return self.left or bool(self.outcomes)
+
+    def set_result(self, result: object, /) -> None:
+        self.outcomes.append(result)
+
+    def set_exception(self, exception: MetastoreError, /) -> None:
+        self.outcomes.append(exception.fault)
+
+
+async def test_what_settles_leaves_at_once_when_the_loop_has_nothing_else_to_do(
+    consensus: Scripted, proposer: Proposer
+) -> None:
+    askers = [Told() for _ in range(3)]
+    await asyncio.sleep(0)
+    for asker in askers:
+        proposer.propose(_put(b"x").SerializeToString(), asker)
+    assert not consensus.proposed
+    proposer.settle()
+    (batch, _), *others = consensus.proposed
+    assert (len(batch.commands), others) == (3, [])
+    proposer.applied([_answers(batch)])
+    assert [asker.outcomes[0].header.revision for asker in askers] == [2, 3, 4]  # type: ignore[attr-defined]
+
+
+async def test_what_settles_waits_for_what_the_loop_does_next(consensus: Scripted, proposer: Proposer) -> None:
+    loop = asyncio.get_running_loop()
+    asker = Told()
+    loop.call_soon(proposer.submit, _put(b"other"))
+    proposer.propose(_put(b"x").SerializeToString(), asker)
+    proposer.settle()
+    assert not consensus.proposed
+    await _until(lambda: consensus.proposed)
+    assert [command.put.key for command in consensus.proposed[0][0].commands] == [b"x", b"other"]
+
+
+async def test_who_left_before_a_batch_was_made_is_in_none(consensus: Scripted, proposer: Proposer) -> None:
+    askers = [Told() for _ in range(2)]
+    askers[0].left = True
+    for asker in askers:
+        proposer.propose(_put(b"x").SerializeToString(), asker)
+    proposer.settle()
+    await _until(lambda: consensus.proposed)
+    assert len(consensus.proposed[0][0].commands) == 1
+    proposer.stop()
+    assert [asker.outcomes for asker in askers] == [[], [Fault.STOPPED]]
+    late = Told()
+    proposer.propose(_put(b"x").SerializeToString(), late)
+    assert late.outcomes == [Fault.STOPPED]
+
+
+async def test_draining_ends_with_the_last_outcome_or_in_time(consensus: Scripted, proposer: Proposer) -> None:
+    asker = Told()
+    await proposer.drain(10)
+    proposer.propose(_put().SerializeToString(), asker)
+    proposer.settle()
+    await proposer.drain(0.01)
+    assert not asker.outcomes
+    await _until(lambda: consensus.proposed)
+    draining = asyncio.create_task(proposer.drain(60))
+    await asyncio.sleep(0)
+    proposer.applied([_answers(consensus.proposed[0][0])])
+    async with asyncio.timeout(10):
+        await draining
+    assert asker.outcomes
+
+
 async def test_unknown_fields_too_deep_for_a_batch_do_not_make_it_unreadable(
     consensus: Scripted, proposer: Proposer
 ) -> None:

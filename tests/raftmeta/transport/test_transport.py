@@ -34,7 +34,7 @@ class Member:
         loop = asyncio.get_running_loop()
         self.id = number
         self.transport = PeerTransport(loop, member_id=number, tls=tls, insecure=tls is None, **options)
-        self.transport.on_payload = lambda peer, payload: self.note(self.got, (peer, payload))
+        self.transport.on_payload = lambda peer, payload, _: self.note(self.got, (peer, payload))
         self.transport.on_connected = lambda peer: self.note(self.events, ("up", peer))
         self.transport.on_disconnected = lambda peer: self.note(self.events, ("down", peer))
 
