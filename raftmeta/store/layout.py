@@ -4,7 +4,7 @@ All integers are big-endian, so that byte order is numeric order. A table is nam
 
 records   17-byte revision [+ 't']    origin (33) + KeyValue bytes, exactly as etcd writes and hashes them
 keys      key or its stand-in         slot: the newest record of the key, dead or alive; a copy of its KeyValue if short
-history   key id (12) + revision      b"1" put, b"0" tombstone: older records of keys, for reads at past revisions
+history   key id (12) + revision      b"1" put, b"0" tombstone: some of the older records of keys, for reads at past revisions
 leases    id                          ttl, seconds left at the last checkpoint
 attached  lease id + key id           the key
 bookkeeping                           applied index, spaces, alarms, floors, dropped sequences
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import google_crc32c
 
-FORMAT = b"3"
+FORMAT = b"4"
 SPACES = (0, 1)
 
 PREFIX = 479  # longest key stored as itself; LMDB's limit of 511 bytes less a SHA-256
@@ -37,6 +37,9 @@ _lease = struct.Struct(">q")
 _lease_value = struct.Struct(">qq")
 
 NO_REVISION = b"\0" * REVISION
+LAST_REVISION = b"\xff" * REVISION
+
+SPACING = 8  # a power of two; see in_history
 
 
 class Slot(NamedTuple):
@@ -123,6 +126,14 @@ def lease_key(lease: int) -> bytes:
 def lease_of(data: bytes) -> int:
     """Decode a lease id."""
     return int(_lease.unpack_from(data)[0])
+
+
+def in_history(version: int) -> bool:
+    """Tell whether the record of a key's `version` gets a row in its history once it is superseded.
+
+    Tombstones (version 0) and every SPACING-th put do: what is between two rows is found from the later one, record by record.
+    """
+    return not version & (SPACING - 1)
 
 
 def pack_lease(ttl: int, remaining: int) -> bytes:

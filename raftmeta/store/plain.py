@@ -11,7 +11,7 @@ import lmdb
 from raftmeta.etcd import kv_pb2 as kv
 from raftmeta.store.buffer import ROW, Buffer
 from raftmeta.store.counts import Flip
-from raftmeta.store.layout import COPIED, HEAD, ID, NO_REVISION, REVISION, lease_key, new_id
+from raftmeta.store.layout import COPIED, HEAD, ID, NO_REVISION, REVISION, SPACING, lease_key, new_id
 from raftmeta.store.view import SpaceTables
 
 MOST = 128
@@ -50,6 +50,7 @@ def write_plain(
     get, handle, unpack, pack, crc = txn.get, tables.keys.handle, HEAD.unpack_from, HEAD.pack, google_crc32c.value
     half, modified = main.to_bytes(8, "big"), kv.KeyValue(mod_revision=main).SerializeToString()
     written: list[Written] = []
+    between = SPACING - 1
     size = number = 0
     for key, key_field, value in puts:
         older = slot_rows.get(key)  # the newest version counts: only this step can have written after the last one
@@ -73,11 +74,12 @@ def write_plain(
             alive, superseded, created, version, lease, key_id = unpack(data)
             if lease:
                 front.set(tables.attached, lease_key(lease) + key_id, None, step)
-            # neither this row nor the record's was there before: a revision is superseded once
-            row = key_id + superseded
-            fresh_history(row)
-            history_rows[row] = (step, b"1" if alive else b"0", None)
-            size += ROW + ID + REVISION + 1
+            if not version & between:  # in_history
+                # neither this row nor the record's was there before: a revision is superseded once
+                row = key_id + superseded
+                fresh_history(row)
+                history_rows[row] = (step, b"1" if alive else b"0", None)
+                size += ROW + ID + REVISION + 1
         if alive:
             version += 1
         else:

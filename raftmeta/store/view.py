@@ -13,7 +13,17 @@ import lmdb
 from raftmeta.store import layout
 from raftmeta.store.buffer import Buffer, Table
 from raftmeta.store.counts import Counts
-from raftmeta.store.layout import ID, NO_REVISION, ORIGIN, PREFIX, SLOT, Slot
+from raftmeta.store.layout import (
+    ID,
+    LAST_REVISION,
+    NO_REVISION,
+    ORIGIN,
+    PREFIX,
+    SLOT,
+    SPACING,
+    SUPERSEDED,
+    Slot,
+)
 
 PAIR = struct.Struct(">QQ")
 COUNTERS = struct.Struct(">qq17s")
@@ -114,19 +124,6 @@ class View:
             found.update(buffer.rows[table.number].between(start, end, self._step))
         return [(key, found[key]) for key in sorted(found)]
 
-    def _last(self, table: Table, first: bytes, above: bytes) -> tuple[bytes, bytes] | None:
-        """Return the last row in [first, above), or None."""
-        buffered = dict(self._buffered(table, first, above))
-        best = max((key for key, value in buffered.items() if value is not None), default=b"")
-        cursor = self.txn.cursor(table.handle)
-        found = cursor.prev() if cursor.set_range(above) else cursor.last()
-        while found and (key := cursor.key()) >= first and key > best:
-            if key not in buffered:  # there it would be deleted
-                return key, cursor.value()
-            found = cursor.prev()
-        value = buffered.get(best)
-        return None if value is None else (best, value)
-
     def meta(self, name: bytes) -> bytes | None:
         """Return a row of the bookkeeping table."""
         return self.get(self.tables.bookkeeping, name)
@@ -187,10 +184,21 @@ class View:
         """
         if data[1:9] <= bound:
             return data[1:18] if data[0] else None
-        key_id = data[SLOT - ID : SLOT]
+        tables, key_id = self.tables.spaces[space], data[SLOT - ID : SLOT]
         above = key_id + (int.from_bytes(bound, "big") + 1).to_bytes(8, "big")
-        row = self._last(self.tables.spaces[space].history, key_id, above)
-        return row[0][ID:] if row is not None and row[1] == b"1" else None
+        row = next(self.rows(tables.history, above, key_id + LAST_REVISION), None)
+        if row is not None and row[0].startswith(key_id):
+            later, mark = row[0][ID:], b"" if row[1] == b"1" else b"t"
+        else:
+            later, mark = data[1:18], b"" if data[0] else b"t"
+        for _ in range(SPACING):  # all that is superseded on the way is puts
+            record = self.get(tables.records, later + mark)
+            if record is None:
+                return None
+            later, mark = record[SUPERSEDED], b""
+            if later[:8] <= bound:
+                return later if self.get(tables.records, later) is not None else None
+        raise KeyError(f"space {space} lacks a row in the history of a key before {later!r}")
 
     def alive(self, space: int, start: bytes, end: bytes | None, main: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, revision of its put) for every key in [start, end) alive at `main`, in key order."""

@@ -44,7 +44,7 @@ class WriteView(View):
         self.set_meta(b"space%d" % space, COUNTERS.pack(state.current, state.compacted, state.swept))
 
     def put(self, space: int, key: bytes, old: Slot | None, new: Slot, value: bytes) -> None:
-        """Write a put: its record (KeyValue bytes), the key's slot, and the history row of what it supersedes."""
+        """Write a put: its record (KeyValue bytes), the key's slot, and the history row, if any, of what it supersedes."""
         supersedes = NO_REVISION if old is None else old.revision
         record = layout.pack_record(new.revision, new.id, supersedes, value)
         tables = self.tables.spaces[space]
@@ -74,7 +74,8 @@ class WriteView(View):
             if new.lease:
                 self._set(tables.attached, layout.lease_key(new.lease) + new.id, key)
             return
-        buffer.set(tables.history, old.id + old.revision, b"1" if old.alive else b"0", step)
+        if layout.in_history(old.version):
+            buffer.set(tables.history, old.id + old.revision, b"1" if old.alive else b"0", step)
         if old.lease != new.lease:
             if old.lease:
                 self._set(tables.attached, layout.lease_key(old.lease) + old.id, None)
@@ -117,7 +118,8 @@ class WriteView(View):
             key_id, superseded = data[:ID], data[SUPERSEDED]
             if superseded != NO_REVISION and layout.main_of(superseded) < last:
                 self._set(tables.records, superseded, None)
-                self._set(tables.history, key_id + superseded, None)
+                if len(revision) > REVISION or layout.in_history(kv.KeyValue.FromString(data[ORIGIN:]).version - 1):
+                    self._set(tables.history, key_id + superseded, None)
             if len(revision) > REVISION and layout.main_of(revision) < last:
                 self._set(tables.records, revision, None)
                 self._set(tables.history, key_id + revision[:REVISION], None)

@@ -32,8 +32,6 @@ def check(view: View, model: Rows, dice: random.Random) -> None:
     for _ in range(3):
         first, above = sorted((b"k%02d" % dice.randrange(40), b"k%02d" % dice.randrange(40)))
         assert [n for n, _ in view.rows(table, first, above) if n < above] == [n for n in names if first <= n < above]
-        last = max((name for name in names if first <= name < above), default=None)
-        assert view._last(table, first, above) == (None if last is None else (last, model[last]))
         assert view.get(table, first) == model.get(first)
 
 
