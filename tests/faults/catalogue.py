@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from faults.injections import network
 from faults.injections.catching import Away
+from faults.injections.certificates import Certificates
 from faults.injections.damage import LogRot, StoreRot, TornTail
 from faults.injections.disks import ClockJump, DiskTrouble, FailedSync, PowerLoss, crawl, fill, some
 from faults.injections.leadership import Transfer
@@ -47,6 +48,7 @@ _ROWS: tuple[tuple[str, frozenset[int], tuple[float, float], float, Maker], ...]
     ("loss", SEVERAL, (1.0, 6.0), 0.5, lambda: Disturbance(network.lossy, network.everywhere, "lost")),
     ("reorder", SEVERAL, (1.0, 6.0), 0.5, lambda: Disturbance(network.shuffled, network.everywhere, "overtaken")),
     ("reset", SEVERAL, (0.5, 3.0), 0.5, Resets),
+    ("certificates", SEVERAL, (0.2, 1.0), 2.0, Certificates),
     ("transfer", SEVERAL, (1.0, 3.0), 0.5, Transfer),
     ("member-add-promote-remove", SEVERAL, (0.2, 2.0), 4.0, Grow),
     ("member-replace", SEVERAL, (0.2, 2.0), 4.0, Replace),
@@ -60,8 +62,19 @@ _ROWS: tuple[tuple[str, frozenset[int], tuple[float, float], float, Maker], ...]
     ("clock-jump", ANY, (0.5, 3.0), 0.5, ClockJump),
     ("power-loss", ANY, (0.3, 1.5), 3.5, PowerLoss),
 )  # fmt: skip
+_FRAMES = {"loss", "reorder"}
+"""What is done to single frames, which nobody sees under TLS."""
 _NETWORK = {"cut-one-way", "cut-two-ways", "delay", "loss", "reorder", "reset"}
 KINDS = {
-    name: Kind(name, sizes, dwell, recovery, weather=name not in _NETWORK) for name, sizes, dwell, recovery, _ in _ROWS
+    name: Kind(
+        name,
+        sizes,
+        dwell,
+        recovery,
+        weather=name not in _NETWORK,
+        plain=name != "certificates",
+        secure=name not in _FRAMES,
+    )
+    for name, sizes, dwell, recovery, _ in _ROWS
 }
 MAKERS: dict[str, Maker] = {row[0]: row[4] for row in _ROWS}

@@ -6,13 +6,19 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from faults.disk.layer import DiskLayer
 from faults.links import Network, Pair
+from grpc import aio
+from harness import certificates
 from harness.ports import steady_ports
 from harness.raftmeta import RaftmetaCluster
+from harness.sockets import holder
+
+from raftmeta import pki
+from raftmeta.tls import TlsFiles, grpc_channel_credentials
 
 SNAPSHOT_ENTRIES = 100
 """Log entries between trims: few, so that a member that was away for seconds needs a snapshot."""
@@ -25,6 +31,8 @@ class Cluster(RaftmetaCluster):
 
     Attributes:
         network: The proxies.
+        secure: Whether all ports speak mutual TLS.
+        certs: Where the authority and the members' certificates are, then.
         fronts: HOST:PORT that members advertise to each other, in the order of `names`.
         disks: The layer below every member, by its number.
         joined: Numbers of members that were added later.
@@ -33,14 +41,24 @@ class Cluster(RaftmetaCluster):
     """
 
     def __init__(
-        self, directory: Path, size: int, seed: int, started: Callable[[str], None] = lambda name: None, *extra: str
+        self,
+        directory: Path,
+        size: int,
+        seed: int,
+        started: Callable[[str], None] = lambda name: None,
+        *extra: str,
+        secure: bool = False,
     ) -> None:
         """Prepare `size` founders; `started` is told the name of every member that is about to be started.
 
-        Raises DiskLayerUnavailable.
+        With `secure` all ports speak mutual TLS. Raises DiskLayerUnavailable.
         """
         super().__init__(directory, 0, "--snapshot-entries", str(SNAPSHOT_ENTRIES), *extra)
-        self.network = Network(seed)
+        self.network = Network(seed, self._owner if secure else None)
+        self.certs = directory / "certs"
+        self.secure = secure
+        if secure:
+            self._client = certificates.client(self.certs, "*")
         self.fronts: list[str] = []
         self.disks: dict[int, DiskLayer] = {}
         self.joined: set[int] = set()
@@ -59,12 +77,18 @@ class Cluster(RaftmetaCluster):
             known.append(address)
         self.names.append(f"m{member}")
         self.processes.append(None)
+        if self.secure:
+            self.certify(member)
         self.disks[member] = DiskLayer(self.data_dir(member))
         return member
 
     def command(self, member: int) -> list[str]:
         """See `RaftmetaCluster.command`; the Raft port is advertised as its front."""
         command = super().command(member)
+        if self.secure:
+            files, plain = self.files(member), command.index("--insecure")
+            named = ("--ca", str(files.ca), "--cert", str(files.certificate), "--key", str(files.key))
+            command[plain : plain + 1] = named
         at = command.index("--initial-cluster") if "--initial-cluster" in command else len(command)
         if member in self.joined:
             others = [self.endpoints[other] for other in self.running() if other != member]
@@ -79,6 +103,25 @@ class Cluster(RaftmetaCluster):
         """See `RaftmetaCluster.launch`."""
         self._started(self.names[member])
         super().launch(member)
+
+    def certify(self, member: int) -> None:
+        """Make, or replace, a member's certificate."""
+        certificates.node(self.certs, self.names[member], overwrite=True)
+
+    def files(self, member: int) -> TlsFiles:
+        """A member's certificate and key, where all ports speak TLS."""
+        return pki.files_of(self.certs, self.names[member])
+
+    def channel(self, member: int, options: Sequence[tuple[str, int]]) -> aio.Channel:
+        """Open a client's channel to a member."""
+        if not self.secure:
+            return aio.insecure_channel(self.endpoints[member], options=options)
+        return aio.secure_channel(self.endpoints[member], grpc_channel_credentials(self._client), options=options)
+
+    def _owner(self, port: int) -> str:
+        """The name of the member whose connection has a local port; `?` when there is none."""
+        names = {self.pid(member): self.names[member] for member in self.running()}
+        return names.get(holder(port, names), "?")
 
     @property
     def members(self) -> list[int]:

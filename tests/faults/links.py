@@ -62,9 +62,11 @@ class Link:
 class Stream:
     """The frames of one connection on their way through: an order of due times, written when due."""
 
-    def __init__(self, link: Link, writer: asyncio.StreamWriter, dice: random.Random) -> None:
-        """Carry frames of `link` into `writer`."""
+    def __init__(self, link: Link, writer: asyncio.StreamWriter, dice: random.Random, *, ordered: bool = False) -> None:
+        """Carry frames of `link` into `writer`; `ordered` ones never overtake each other."""
         self._link = link
+        self._ordered = ordered
+        self._last_due = 0.0
         self._writer = writer
         self._dice = dice
         self._due: list[tuple[float, int, bytes]] = []
@@ -93,7 +95,10 @@ class Stream:
         wait = rule.delay + (self._dice.random() * rule.jitter if rule.jitter else 0.0)
         if wait:
             counts.delayed += 1
-        heapq.heappush(self._due, (self._now() + wait, self._number, frame))
+        due = self._now() + wait
+        if self._ordered:
+            due = self._last_due = max(due, self._last_due)
+        heapq.heappush(self._due, (due, self._number, frame))
         self._wake.set()
 
     def release(self) -> None:
@@ -131,12 +136,17 @@ class Network:
     """Every member's Raft port behind a front of its own, where the rules of the links hold.
 
     A member advertises its front and listens behind it. Who dials says who it is in its greeting, so that one front
-    tells the links apart; a connection carries frames from who dialled, and one greeting back. The ports speak
-    plaintext: under TLS there would be no frames to see.
+    tells the links apart; a connection carries frames from who dialled, and one greeting back.
+
+    Under TLS there are no frames to see. Then pieces of the stream pass in their place, whose owner is found by the port
+    they come from: they can be held, delayed and broken off as frames can, and where one vanishes the connection ends with the
+    next, since the record it was part of is no longer whole. Losing single frames, and having them overtake each other, is
+    for plaintext.
     """
 
-    def __init__(self, seed: int) -> None:
-        """Draw losses and delays from `seed`."""
+    def __init__(self, seed: int, owner: Callable[[int], str] | None = None) -> None:
+        """Draw losses and delays from `seed`; with `owner`, who tells the member that has a local port, streams are TLS."""
+        self._owner = owner
         self.links: dict[Pair, Link] = {}
         self._seed = seed
         self._fronts: dict[str, str] = {}
@@ -186,9 +196,7 @@ class Network:
         return len(streams)
 
     async def _carry(self, target: str, back: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readexactly(HEAD_SIZE)
-        greeting = await reader.readexactly(int.from_bytes(head[:4]))
-        source = self._fronts.get(Hello.FromString(greeting).address, "?")
+        source, first = await self._greeted(reader, writer)
         link, answers = self.link(source, target), self.link(target, source)
         if link.rule.cut:  # a packet that opens a connection vanishes too; who dialled gives up by itself
             link.counts.cut += 1
@@ -196,10 +204,11 @@ class Network:
             return
         host, _, port = back.rpartition(":")
         behind, onward = await asyncio.open_connection(host, int(port), limit=_CHUNK)
-        stream = Stream(link, onward, random.Random(f"{self._seed} {source} {target}"))
+        dice = random.Random(f"{self._seed} {source} {target}")
+        stream = Stream(link, onward, dice, ordered=self._owner is not None)
         link.streams.add(stream)
         ways = [
-            asyncio.ensure_future(self._forth(reader, stream, head + greeting)),
+            asyncio.ensure_future(self._forth(reader, stream, first)),
             asyncio.ensure_future(self._back(behind, writer, answers)),
             asyncio.ensure_future(stream.write()),
         ]
@@ -212,8 +221,19 @@ class Network:
             await asyncio.gather(*ways, return_exceptions=True)
             onward.transport.abort()
 
-    @staticmethod
-    async def _forth(reader: asyncio.StreamReader, stream: Stream, first: bytes) -> None:
+    async def _greeted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[str, bytes]:
+        """Who dialled, and what was read to learn it."""
+        if self._owner is not None:
+            return await asyncio.to_thread(self._owner, writer.get_extra_info("peername")[1]), b""
+        head = await reader.readexactly(HEAD_SIZE)
+        greeting = await reader.readexactly(int.from_bytes(head[:4]))
+        return self._fronts.get(Hello.FromString(greeting).address, "?"), head + greeting
+
+    async def _forth(self, reader: asyncio.StreamReader, stream: Stream, first: bytes) -> None:
+        if self._owner is not None:
+            while data := await reader.read(_CHUNK):
+                stream.take(data)
+            return
         stream.take(first)
         rest = bytearray()
         while data := await reader.read(_CHUNK):

@@ -56,7 +56,7 @@ class Observer:
         if endpoint not in self._channels:
             options = [("grpc.max_reconnect_backoff_ms", 300), ("grpc.min_reconnect_backoff_ms", 100)]
             options += [("grpc.initial_reconnect_backoff_ms", 100)]
-            self._channels[endpoint] = aio.insecure_channel(endpoint, options=options)
+            self._channels[endpoint] = self._cluster.channel(member, options)
         return self._channels[endpoint]
 
     async def status(self, member: int, timeout: float = 2.0) -> pb.StatusResponse | None:

@@ -50,12 +50,14 @@ async def play(phase: Phase, seed: int, directory: Path, say: Say, makers: Mappi
     """Run a phase in `directory`. Raises nothing that a cluster can cause."""
     load = Workload(seed)
     told = Told(load.history)
-    cluster = Cluster(directory, phase.size, seed, load.history.started)
+    cluster = Cluster(directory, phase.size, seed, load.history.started, secure=phase.secure)
     observer = Observer(cluster)
     try:
         await cluster.open()
         await observer.ready()
-        say(f"{phase.size} members, {len(phase.steps)} faults in {phase.seconds:.0f} s")
+        say(
+            f"{phase.size} members{' under TLS' if phase.secure else ''}, {len(phase.steps)} faults in {phase.seconds:.0f} s"
+        )
         poll = asyncio.create_task(_poll(observer, cluster))
         try:
             async with load.running(cluster):

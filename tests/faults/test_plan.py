@@ -30,7 +30,7 @@ def test_steps_are_possible_in_order_and_within_their_limits(seed: int) -> None:
         at = 0.0
         for step in phase.steps:
             kind = KINDS[step.kind]
-            assert phase.size in kind.sizes
+            assert kind.fits(phase.size, phase.secure)
             assert kind.dwell[0] - 0.01 <= step.dwell <= kind.dwell[1] + 0.01
             assert step.at >= at - 0.01
             assert step.weather == CLEAR or (kind.weather and phase.size > 1)
@@ -47,6 +47,12 @@ def test_a_run_that_is_too_short_for_all_kinds_has_some_in_every_phase(duration:
         seen |= set(planned(phases))
     assert duration < 60 or seen == set(KINDS), "by seed every kind has its turn"
     assert len(seen) > 5
+
+
+@pytest.mark.parametrize("duration", [120.0, 600.0])
+def test_one_cluster_of_three_speaks_tls_where_others_of_several_members_do_not(duration: float) -> None:
+    assert [phase.size for phase in plan(1, duration, KINDS) if phase.secure] == [3]
+    assert not any(phase.secure for phase in plan(1, 60.0, KINDS, [3]))
 
 
 def test_only_kinds_that_a_size_can_have_are_planned_for_it() -> None:

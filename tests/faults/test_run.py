@@ -89,6 +89,16 @@ def test_the_line_has_every_number_and_a_violation_makes_a_run_bad() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(330)
+def test_links_under_tls_are_cut_held_up_and_broken_and_certificates_replaced(tmp_path: Path) -> None:
+    kinds = ["certificates", "cut-two-ways", "reset", "delay", "kill-leader"]
+    steps = tuple(Step(kind, 2.0 * number, 0.5, number) for number, kind in enumerate(kinds))
+    report = run(1, 10.0, [Phase(3, 10.0, steps, secure=True)], tmp_path, ignored)
+    assert (report.violations, report.missed) == ([], [])
+    assert report.faults == dict.fromkeys(kinds, 1)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(330)  # a busy machine makes it slow, and must not make it fail
 def test_a_short_run_on_three_members_ends_with_one_line_and_no_violation(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "faults", "--seed", "7", "--duration", "18", "--sizes", "3"]

@@ -66,7 +66,7 @@ class Caller:
     def channel(self, member: int) -> aio.Channel:
         """The connection to a member."""
         if member not in self._channels:
-            self._channels[member] = aio.insecure_channel(self._cluster.endpoints[member], options=OPTIONS)
+            self._channels[member] = self._cluster.channel(member, OPTIONS)
         return self._channels[member]
 
     async def call(self, request: Message, request_id: bytes = b"", member: int | None = None) -> Message | None:
