@@ -15,6 +15,8 @@ from raftmeta.node import VERSION, Node
 
 _MAX_HEAD = 8 * 1024
 _TIMEOUT = 10.0
+_MAX_CONNECTIONS = 200
+"""More are closed unread: each takes a descriptor from the ports that matter."""
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
@@ -27,6 +29,7 @@ class HttpPort:
         self._registry = CollectorRegistry()
         self._registry.register(NodeMetrics(node))
         self._server: asyncio.Server | None = None
+        self._connections = 0
         self.address = ""
 
     async def start(self, listen: str) -> None:
@@ -76,19 +79,26 @@ class HttpPort:
         )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(_TIMEOUT):
-                head = await reader.readuntil(b"\r\n\r\n")
-                status, kind, body = await self._respond(head)
-                writer.write(
-                    f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\n"
-                    f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
-                )
-                writer.write(body)
-                await writer.drain()
+        self._connections += 1
+        try:
+            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                async with asyncio.timeout(_TIMEOUT):
+                    if self._connections <= _MAX_CONNECTIONS:
+                        await self._converse(reader, writer)
+        finally:
+            self._connections -= 1
+            writer.transport.abort()  # nothing where all was taken
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        status, kind, body = await self._respond(head)
+        writer.write(
+            f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+        )
+        writer.write(body)
         writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        await writer.wait_closed()
 
     async def _respond(self, head: bytes) -> tuple[int, str, bytes]:
         words = head.split(b"\r\n", 1)[0].split(b" ")

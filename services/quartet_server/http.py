@@ -14,9 +14,13 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from quartet_server.addresses import Address
 from quartet_server.rpc.port import PortRefused
+
+_MAX_CONNECTIONS = 200
+_REQUEST_SECONDS = 10.0
 
 
 def application(
@@ -79,7 +83,9 @@ class HttpPort:
                 f"cannot listen on {address}: {error.strerror}", "choose another with --listen-http HOST:PORT"
             ) from error
         bound = Address(address.host, listener.getsockname()[1])
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            app, http=_Bounded, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+        )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         await server.ready.wait()
@@ -90,6 +96,36 @@ class HttpPort:
         self._server.should_exit = True
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+
+
+class _Bounded(H11Protocol):
+    """Connections that neither add up nor stay: `_MAX_CONNECTIONS`, and `_REQUEST_SECONDS` for each request and its answer.
+
+    uvicorn bounds neither, and what this port has open is missing where the other ports need descriptors.
+    """
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > _MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self._wait_for_request()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait_for_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._late is not None:
+            self._late.cancel()
+        super().connection_lost(exc)
+
+    def _wait_for_request(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+        self._late = self.loop.call_later(_REQUEST_SECONDS, self.transport.abort)
 
 
 class _Server(uvicorn.Server):
