@@ -36,33 +36,65 @@ def plain_puts(request: pb.TxnRequest) -> list[PlainPut] | None:
     """Return the puts of a transaction in pieces, or None when it is anything else than up to MAX_TXN_OPS plain puts of
     different keys that depend on no compare.
     """
-    if not 0 < len(request.success) <= MAX_TXN_OPS or request.compare or request.failure:
-        return None
-    data = request.SerializeToString()
+    return read_puts(request.SerializeToString()) if request.success and not request.compare else None
+
+
+def read_puts(data: bytes) -> list[PlainPut] | None:
+    """Return what `plain_puts` does of a transaction in bytes, also of a client's; never raises.
+
+    Reading a put's fields through its message takes twice as long, and a call per put half as long again. Whoever writes the bytes
+    otherwise than protobuf does (known fields first and in order, none at its default) is not taken for plain.
+    """
     puts: list[PlainPut] = []
     at, end = 0, len(data)
-    # reading a put's fields through its message takes twice as long; bytes that this protobuf has just written are
-    # whole, have known fields first and in order, and none that is at its default
-    while at < end:
-        if data[at] != _SUCCESS:
-            return None
-        size = data[at + 1]
-        at += 2
-        if size > 0x7F:
-            if data[at] > 0x7F:
+    try:
+        while at < end:
+            if data[at] != _SUCCESS:
                 return None
-            size = size & 0x7F | data[at] << 7
-            at += 1
-        stop = at + size
-        if not size or data[at] != _PUT:
-            return None
-        at += 2 if data[at + 1] < 0x80 else 3
-        put = _pieces(data, at, stop)
-        if put is None:
-            return None
-        puts.append(put)
-        at = stop
-    return puts if len({put[0] for put in puts}) == len(puts) else None
+            size = data[at + 1]
+            at += 2
+            if size > 0x7F:
+                if data[at] > 0x7F:
+                    return None
+                size = size & 0x7F | data[at] << 7
+                at += 1
+            stop = at + size
+            if stop > end or data[at] != _PUT:
+                return None
+            size = data[at + 1]
+            at += 2
+            if size > 0x7F:
+                if data[at] > 0x7F:
+                    return None
+                size = size & 0x7F | data[at] << 7
+                at += 1
+            if at + size != stop or data[at] != _KEY:
+                return None
+            # from here on as in _pieces
+            size = data[at + 1]
+            first = at + 2
+            if size > 0x7F:
+                size = size & 0x7F | data[first] << 7
+                first += 1
+                if size > PREFIX:
+                    return None
+            last = first + size
+            if not size or last >= stop or data[last] != _VALUE:
+                return None
+            length = data[last + 1]
+            body = last + 2
+            if length > 0x7F:
+                if data[body] > 0x7F:
+                    return None
+                length = length & 0x7F | data[body] << 7
+                body += 1
+            if body + length != stop:
+                return None
+            puts.append((data[first:last], data[at:last], data[last + 1 : stop]))
+            at = stop
+    except IndexError:  # cut short
+        return None
+    return puts if 0 < len(puts) <= MAX_TXN_OPS and len({put[0] for put in puts}) == len(puts) else None
 
 
 def _pieces(data: bytes, at: int, stop: int) -> PlainPut | None:

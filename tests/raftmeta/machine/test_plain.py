@@ -13,7 +13,7 @@ from harness.operations import Operations
 
 from raftmeta.consensus.contract import Entry
 from raftmeta.etcd import rpc_pb2 as pb
-from raftmeta.machine import Machine, plain
+from raftmeta.machine import Machine, checks, plain
 from raftmeta.store import Store
 from raftmeta.store.buffer import Buffer
 from raftmeta.store.layout import PREFIX
@@ -253,4 +253,33 @@ def test_bytes_taken_for_a_plain_put_are_one_whatever_they_are() -> None:
             request = pb.PutRequest.FromString(bytes(data))
             assert request == pb.PutRequest(key=request.key, value=request.value)
             assert 0 < len(request.key) <= PREFIX
+    assert 2_000 < taken < 18_000
+
+
+def test_bytes_taken_for_plain_puts_are_a_transaction_of_them_whatever_they_are() -> None:
+    dice = random.Random(21)
+    taken = 0
+    for _ in range(20_000):
+        data = bytearray(txn(dice).SerializeToString())
+        if dice.random() < 0.2:
+            del data[dice.randrange(len(data) + 1) :]
+        for _ in range(dice.choice((0, 0, 1, 2))):
+            if data:
+                data[dice.randrange(min(len(data), 30))] = dice.choice((0, 1, 0x0A, 0x12, 0x1A, 0x7F, 0x80, 0xFF))
+        puts = plain.read_puts(bytes(data))
+        if puts is not None:
+            taken += 1
+            request = pb.TxnRequest.FromString(bytes(data))
+            checks.check_txn(request)
+            again = [pb.RequestOp(request_put=op.request_put) for op in request.success]
+            assert request == pb.TxnRequest(success=again)
+            assert [put[0] for put in puts] == [op.request_put.key for op in request.success]
+            values = [op.request_put.value for op in request.success]
+            assert again == [
+                pb.RequestOp(request_put=pb.PutRequest(key=put[0], value=value))
+                for put, value in zip(puts, values, strict=True)
+            ]
+            assert all(
+                put[2].endswith(value) and put[1].endswith(put[0]) for put, value in zip(puts, values, strict=True)
+            )
     assert 2_000 < taken < 18_000
