@@ -56,7 +56,7 @@ class ServedNode:
                 command(*self.arguments, *flags), env=environment(), stdout=subprocess.PIPE, stderr=log, text=True
             )
 
-    def wait(self, timeout: float = 40.0) -> None:
+    def wait(self, timeout: float = 90.0) -> None:
         """Wait until it is ready; raises TimeoutError with the end of its log."""
         assert self.process is not None
         deadline = time.monotonic() + timeout
@@ -86,7 +86,7 @@ class ServedNode:
         """What it wrote to stderr."""
         return self._log.read_text(errors="replace")
 
-    def terminate(self, timeout: float = 30.0) -> int:
+    def terminate(self, timeout: float = 60.0) -> int:
         """End it with SIGTERM; returns its exit code."""
         assert self.process is not None
         self.process.terminate()
@@ -97,7 +97,7 @@ class ServedNode:
         assert self.process is not None
         self.process.kill()
 
-    def ended(self, timeout: float = 30.0) -> int:
+    def ended(self, timeout: float = 60.0) -> int:
         """Wait until it has ended by itself; returns its exit code."""
         assert self.process is not None
         code = self.process.wait(timeout)
@@ -208,7 +208,7 @@ class Fleet:
         assert ran.code == 0, ran.err
         return {node["name"]: node["role"] for node in ran.json["nodes"]}
 
-    def await_topology(self, wanted: set[str], at: ServedNode | None = None, timeout: float = 30.0) -> pb.Topology:
+    def await_topology(self, wanted: set[str], at: ServedNode | None = None, timeout: float = 60.0) -> pb.Topology:
         """Wait until exactly the nodes in `wanted` are members, all voting, and one leads."""
         deadline = time.monotonic() + timeout
         with self.client(*([at.endpoint] if at else [])) as client:
@@ -222,7 +222,7 @@ class Fleet:
 
     def leader(self) -> ServedNode:
         """The node that leads now; waits for one."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             for node in self.nodes:
                 if node.process is not None and node.process.poll() is None and node.facts().get("role") == "leader":

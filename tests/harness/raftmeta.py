@@ -58,7 +58,7 @@ class RaftmetaCluster:
         """Return the environment that member number `member` starts in."""
         return {**os.environ, "PYTHONUNBUFFERED": "1"}
 
-    def start(self, member: int, timeout: float = 30.0) -> None:
+    def start(self, member: int, timeout: float = 60.0) -> None:
         """Start one member and wait until it takes calls; raises TimeoutError with what it wrote otherwise."""
         self.launch(member)
         self.wait(member, timeout)
@@ -71,7 +71,7 @@ class RaftmetaCluster:
                 self.command(member), stdout=subprocess.PIPE, stderr=log, text=True, env=self.environment(member)
             )
 
-    def wait(self, member: int, timeout: float = 30.0) -> None:
+    def wait(self, member: int, timeout: float = 60.0) -> None:
         """Wait for the line by which a member says that it takes calls."""
         process = self.processes[member]
         assert process is not None
@@ -95,7 +95,7 @@ class RaftmetaCluster:
         process.kill()
         self._reap(member)
 
-    def terminate(self, member: int, timeout: float = 20.0) -> int:
+    def terminate(self, member: int, timeout: float = 60.0) -> int:
         """End one member with SIGTERM; returns its exit status."""
         process = self.processes[member]
         assert process is not None

@@ -48,7 +48,7 @@ class Workload:
         for thread in self._threads:
             thread.join()
 
-    def more(self, count: int, timeout: float = 40.0) -> None:
+    def more(self, count: int, timeout: float = 90.0) -> None:
         """Wait until `count` further keys and as many further files were acknowledged."""
         keys, files = len(self.keys) + count, len(self.files) + count
         deadline = time.monotonic() + timeout
@@ -81,7 +81,7 @@ class Workload:
 
     def _create(self) -> None:
         """Create files; the client repeats what failed, by request id."""
-        with self._fleet.client(*self._endpoints) as client:
+        with self._fleet.client(*self._endpoints, timeout=60.0) as client:  # a busy machine's elections take their time
             for number in itertools.count():
                 if self._stopping.is_set():
                     return

@@ -41,7 +41,7 @@ def _serial(files: TlsFiles) -> int:
 
 def _await_certificates(fleet: Fleet, names: tuple[str, ...], caller: str) -> None:
     """Wait until new connections to the Raft ports of `names` get the certificates that are in the files now."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     for name in names:
         while _shown(fleet.node(name).raft, fleet.files(caller)).serial_number != _serial(fleet.files(name)):
             assert time.monotonic() < deadline
@@ -113,7 +113,7 @@ def _replace(path: Path, contents: bytes) -> None:
 def _await_refusal(address: str, files: TlsFiles) -> None:
     """Wait until a port takes no certificate of the old authority any more."""
     host, _, port = address.rpartition(":")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with socket.create_connection((host, int(port)), timeout=10) as plain:
             try:

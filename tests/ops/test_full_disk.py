@@ -55,7 +55,7 @@ def _write_until_refused(client: Client, made: list[str]) -> str:
 
 async def _await_read_only(node: ServedNode, wanted: bool) -> None:
     """Wait until /metrics says that the node refuses, or takes, appends."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     line = b"quartet_raft_read_only 1.0" if wanted else b"quartet_raft_read_only 0.0"
     while line not in (await get(node.http, "/metrics"))[1]:
         assert time.monotonic() < deadline, node.log()[-2000:]

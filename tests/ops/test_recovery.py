@@ -31,13 +31,13 @@ def raftmeta(*arguments: str | Path) -> Ran:
 
 def _revision(endpoint: str) -> int:
     with grpc.insecure_channel(endpoint) as channel:
-        answer = rpc.KVStub(channel).Range(pb.RangeRequest(key=b"none"), timeout=20, wait_for_ready=True)
+        answer = rpc.KVStub(channel).Range(pb.RangeRequest(key=b"none"), timeout=60, wait_for_ready=True)
     return int(answer.header.revision)
 
 
 def _await_addresses(fleet: Fleet) -> None:
     """Wait until each member knows where every other takes calls, as it is after a moment of running."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     for node in fleet.nodes:
         with grpc.insecure_channel(node.endpoint) as channel:
             stub = rpc.ClusterStub(channel)

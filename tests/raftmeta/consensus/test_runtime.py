@@ -28,7 +28,7 @@ from raftmeta.consensus import (
 from raftmeta.consensus.runtime import Runtime
 from raftmeta.wal.files import DiskFile
 
-CONFIG = RaftConfig(heartbeat=0.02, election_min=0.15, election_max=0.3)
+CONFIG = RaftConfig(heartbeat=0.02, election_min=1.0, election_max=2.0)  # so that a busy machine changes no leader
 CALM = RaftConfig(heartbeat=0.02, election_min=2.0, election_max=4.0)  # for members that share a loop
 
 

@@ -60,7 +60,13 @@ class Load:
 
 async def _contents(endpoint: str) -> dict[bytes, int]:
     store = RemoteMetastore([endpoint], timeout=20, connect_timeout=10)
-    answer = await store.range(pb.RangeRequest(key=b"\0", range_end=b"\0"))
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                answer = await store.range(pb.RangeRequest(key=b"\0", range_end=b"\0"))
+                break
+            except MetastoreError:  # an election may be on
+                await asyncio.sleep(0.05)
     await store.close()
     assert all(kv.key == kv.value for kv in answer.kvs)
     return {kv.key: kv.mod_revision for kv in answer.kvs}
@@ -68,7 +74,7 @@ async def _contents(endpoint: str) -> dict[bytes, int]:
 
 async def _leader(cluster: RaftmetaCluster) -> int:
     """Return the number of the member that leads."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             for member, endpoint in enumerate(cluster.endpoints):
                 async with aio.insecure_channel(endpoint) as channel:
