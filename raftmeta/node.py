@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import Callable
 
-from raftmeta import bootstrap
+from raftmeta import bootstrap, snapshot
 from raftmeta.config import SPACES, NodeConfig
 from raftmeta.consensus import RaftConfig, RunningConsensus, host_consensus
 from raftmeta.consensus.contract import Role, Status
@@ -79,6 +79,7 @@ class Node:
             StoreError, ValueError, OSError: Data directory, configuration or port cannot be used.
         """
         founding = await bootstrap.prepare(config)
+        snapshot.forget_unfinished(config.data_dir)
         policies = {
             space: SpacePolicy(
                 quota=config.quota_bytes,
@@ -227,6 +228,7 @@ class Node:
         await self._forwarder.stop()
         for hub in self.hubs.values():
             hub.close()
+        self.machine.end_snapshots()
         await self._loop.run_in_executor(None, self.consensus.stop)
         self.machine.close()
 

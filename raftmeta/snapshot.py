@@ -8,7 +8,9 @@ checks of what it saves.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from raftmeta.node import Node
 
 _CHUNK = 256 * 1024
+_RATE = 64 << 20
+"""Bytes a second at which a backup leaves at most."""
+_SCRATCH = "backup-"
 _DESCRIPTION, _STATE = "raftmeta.json", "state"
 _VERSION = 1
 _BLOCK = 512
@@ -56,25 +61,61 @@ class Description:
     members: tuple[Member, ...]
 
 
-async def stream(node: Node) -> AsyncIterator[tuple[int, bytes]]:
-    """Yield (bytes still to come, piece): the archive in pieces of at most 256 KiB, then the digest."""
+async def stream(node: Node, turn: asyncio.Semaphore) -> AsyncIterator[tuple[int, bytes]]:
+    """Yield (bytes still to come, piece): the archive in pieces of at most 256 KiB, then the digest.
+
+    The snapshot is made in `turn`: each has a process that makes it.
+
+    Raises:
+        StoreFull, StoreError, OSError: The snapshot was not made, or cannot be read.
+    """
     loop = asyncio.get_running_loop()
-    scratch = Path(tempfile.mkdtemp(prefix="backup-", dir=node.config.data_dir))
-    try:
-        index, term = await loop.run_in_executor(None, node.machine.snapshot, scratch)
-        identity = node.identity
-        description = Description(identity.cluster_id, identity.token, index, term, tuple(node.membership.list()))
-        entries = _entries(scratch, description)
-        remaining = sum(_BLOCK + _padded(size) for _, size, _ in entries) + 2 * _BLOCK
-        digest = hashlib.sha256()
-        pieces = _archive(entries)
-        while piece := await loop.run_in_executor(None, next, pieces, b""):
-            digest.update(piece)
-            remaining -= len(piece)
-            yield remaining, piece
-        yield 0, digest.digest()
-    finally:
-        await loop.run_in_executor(None, shutil.rmtree, scratch)
+    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=node.config.data_dir))
+    with contextlib.ExitStack() as files:
+        try:
+            async with turn:
+                taken = await loop.run_in_executor(None, node.machine.snapshot, scratch)
+            identity = node.identity
+            description = Description(identity.cluster_id, identity.token, *taken.at, tuple(node.membership.list()))
+            entries = _entries(scratch, description, files)
+        finally:
+            await loop.run_in_executor(None, shutil.rmtree, scratch)  # the open files go on without their names
+        pieces = _Pieces(entries)
+        while piece := await loop.run_in_executor(None, pieces.next):
+            yield pieces.remaining, piece
+            await asyncio.sleep(len(piece) / _RATE)  # the member has others to serve
+        yield 0, pieces.digest()
+
+
+def forget_unfinished(data_dir: Path) -> None:
+    """Remove what a process that was killed had begun to save. Raises nothing: the next start tries again."""
+    for path in data_dir.glob(f"{_SCRATCH}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class _Pieces:
+    """An archive in pieces, with the digest over those that were taken.
+
+    Attributes:
+        remaining: Bytes of the archive that are still to come.
+    """
+
+    def __init__(self, entries: list[tuple[str, int, BinaryIO]]) -> None:
+        """Begin at the start."""
+        self.remaining = sum(_BLOCK + _padded(size) for _, size, _ in entries) + 2 * _BLOCK
+        self._digest = hashlib.sha256()
+        self._pieces = _archive(entries)
+
+    def next(self) -> bytes:
+        """Return the next piece; nothing after the last. Raises OSError."""
+        piece = next(self._pieces, b"")
+        self._digest.update(piece)
+        self.remaining -= len(piece)
+        return piece
+
+    def digest(self) -> bytes:
+        """Return the digest of the pieces so far."""
+        return self._digest.digest()
 
 
 def unpack(archive: Path, directory: Path, *, skip_digest: bool = False) -> tuple[Description, Path]:
@@ -144,26 +185,24 @@ def _padded(size: int) -> int:
     return (size + _BLOCK - 1) // _BLOCK * _BLOCK
 
 
-def _entries(scratch: Path, description: Description) -> list[tuple[str, int, Path | bytes]]:
+def _entries(scratch: Path, description: Description, files: contextlib.ExitStack) -> list[tuple[str, int, BinaryIO]]:
+    """Return (name, bytes, contents) of every file of an archive, open until `files` is closed. Raises OSError."""
     document = json.dumps({"version": _VERSION, **asdict(description)}).encode()
-    found: list[tuple[str, int, Path | bytes]] = [(_DESCRIPTION, len(document), document)]
-    files = sorted(path for path in scratch.rglob("*") if path.is_file())
-    found.extend((f"{_STATE}/{path.relative_to(scratch)}", path.stat().st_size, path) for path in files)
+    found: list[tuple[str, int, BinaryIO]] = [(_DESCRIPTION, len(document), io.BytesIO(document))]
+    for path in sorted(path for path in scratch.rglob("*") if path.is_file()):
+        file = files.enter_context(path.open("rb"))
+        found.append((f"{_STATE}/{path.relative_to(scratch)}", os.fstat(file.fileno()).st_size, file))
     return found
 
 
-def _archive(entries: list[tuple[str, int, Path | bytes]]) -> Iterator[bytes]:
-    for name, size, source in entries:
+def _archive(entries: list[tuple[str, int, BinaryIO]]) -> Iterator[bytes]:
+    for name, size, file in entries:
         info = tarfile.TarInfo(name)
         info.size = size
         info.mode = 0o600
         yield info.tobuf(tarfile.GNU_FORMAT)
-        if isinstance(source, bytes):
-            yield source
-        else:
-            with source.open("rb") as file:
-                while piece := file.read(_CHUNK):
-                    yield piece
+        while piece := file.read(_CHUNK):
+            yield piece
         if size % _BLOCK:
             yield bytes(_BLOCK - size % _BLOCK)
     yield bytes(2 * _BLOCK)

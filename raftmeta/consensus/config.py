@@ -37,6 +37,7 @@ class RaftConfig:
         proposal_bytes: Largest single proposal; a larger one is refused as BUSY would be, and never retried with
             success. Must hold the largest request the machine accepts.
         snapshot_chunk_bytes: Size of one piece of a snapshot on the wire. Too large delays heartbeats behind it.
+        snapshot_rate: Bytes a second of a snapshot that a leader sends at most, to all followers together.
         snapshot_timeout: Seconds without progress after which sending a snapshot is given up and started again; also the longest
             wait between attempts that fail.
         max_learners: Learners a cluster may have at a time.
@@ -61,6 +62,7 @@ class RaftConfig:
     queued_proposals: int = 10_000
     proposal_bytes: int = 4 * 1024 * 1024
     snapshot_chunk_bytes: int = 256 * 1024
+    snapshot_rate: int = 64 * 1024 * 1024
     snapshot_timeout: float = 10.0
     max_learners: int = 1
     promote_ratio: float = 0.9
@@ -75,7 +77,14 @@ class RaftConfig:
             raise ValueError("election_min must be more than three heartbeats")
         if not self.election_min < self.election_max:
             raise ValueError("election_max must be more than election_min")
-        for name in ("snapshot_entries", "log_bytes", "append_bytes", "inflight_messages", "queued_bytes"):
+        for name in (
+            "snapshot_entries",
+            "log_bytes",
+            "snapshot_rate",
+            "append_bytes",
+            "inflight_messages",
+            "queued_bytes",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
         if self.tail_entries < 0:

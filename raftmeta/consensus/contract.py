@@ -106,6 +106,19 @@ class NoRoom(Exception):  # noqa: N818 - it says what is wrong
     """The state machine found its disk full: nothing of the call was applied, and the same call may be made again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a copy of the state holds.
+
+    Attributes:
+        at: (index, term) of the last entry applied in it.
+        sha256: Digest of the bytes of all its files, in the order of their relative paths; None: nobody made it yet.
+    """
+
+    at: tuple[int, int]
+    sha256: bytes | None = None
+
+
 class StateMachine(Protocol):
     """The replicated state machine below consensus.
 
@@ -129,8 +142,8 @@ class StateMachine(Protocol):
         The step may become durable later: the log keeps what is above `durable()`. Raises NoRoom when the disk is full.
         """
 
-    def snapshot(self, directory: Path) -> tuple[int, int]:
-        """Write a self-contained, durable copy of the state into the empty `directory`; return its (index, term)."""
+    def snapshot(self, directory: Path) -> Snapshot:
+        """Write a self-contained copy of the state into the empty `directory`; it need not outlast a crash."""
 
     def install(self, directory: Path) -> None:
         """Replace the whole state by the copy in `directory` (consumed), durably; refuse one older than `applied()`."""

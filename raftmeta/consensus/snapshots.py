@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import google_crc32c
 
 from raftmeta.v1 import peer_pb2
 
+from .ahead import ReadAhead
 from .applying import Applying
 from .codec import pack_members
+from .contract import Snapshot
 from .peer import Backoff, Peer
 from .state import Surroundings
 
@@ -59,18 +62,21 @@ class Source:
         return b"".join(pieces)
 
 
-def pack_source(index: int, term: int, directory: Path) -> Source:
-    """Look over a snapshot's files; reads all of them once."""
+def pack_source(taken: Snapshot, directory: Path) -> Source:
+    """Look over a snapshot's files; reads them only if nobody knows their digest."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    files = tuple((path.relative_to(directory).as_posix(), path.stat().st_size) for path in paths)
+    total = sum(size for _, size in files)
+    return Source(*taken.at, directory, files, total, taken.sha256 or _digest(paths))
+
+
+def _digest(paths: Iterable[Path]) -> bytes:
     digest = hashlib.sha256()
-    files = []
-    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
-        size = 0
+    for path in paths:
         with path.open("rb") as file:
             while piece := file.read(1 << 20):
                 digest.update(piece)
-                size += len(piece)
-        files.append((path.relative_to(directory).as_posix(), size))
-    return Source(index, term, directory, tuple(files), sum(size for _, size in files), digest.digest())
+    return digest.digest()
 
 
 class Snapshots(Applying):
@@ -81,9 +87,11 @@ class Snapshots(Applying):
 
     def __init__(self, given: Surroundings) -> None:
         """Start without any snapshot."""
+        given.cabinet.discard(OUTGOING)  # what was being sent when this member was last killed
         self.source: Source | None = None
         self.building = False
         self.source_used_at = 0.0
+        self._ahead: dict[int, ReadAhead] = {}  # by transfer
         self._builds = Backoff()
         super().__init__(given)
 
@@ -107,6 +115,12 @@ class Snapshots(Applying):
         peer.sending = self.rng.getrandbits(62) | 1
         peer.offset = 0
         peer.progress_at = now
+        sending = {other.sending for other in self.peers.values()}
+        self._ahead = {transfer: ahead for transfer, ahead in self._ahead.items() if transfer in sending}
+        config = self.config
+        self._ahead[peer.sending] = ReadAhead(
+            self.background, self.source.read, config.snapshot_chunk_bytes, config.snapshot_rate
+        )
         self._send_chunk(peer)
 
     def _build(self) -> None:
@@ -115,7 +129,7 @@ class Snapshots(Applying):
         self.cabinet.discard(OUTGOING)
         directory = self.cabinet.directory(OUTGOING)
         machine = self.machine
-        self.background(lambda: pack_source(*machine.snapshot(directory), directory), self._built)
+        self.background(lambda: pack_source(machine.snapshot(directory), directory), self._built)
 
     def _built(self, outcome: Source | Exception) -> None:
         self.building = False
@@ -133,23 +147,40 @@ class Snapshots(Applying):
 
     def _drop_source(self) -> None:
         self.source = None
+        self._ahead.clear()
         self.trim_floor = None
         self.cabinet.discard(OUTGOING)
 
     def _send_chunk(self, peer: Peer) -> None:
-        source = self.source
+        """Send the chunk that comes next, once it is read."""
+        source, transfer, offset = self.source, peer.sending, peer.offset
         assert source is not None
         peer.chunk_at = self.source_used_at = self.clock()
-        data = source.read(peer.offset, self.config.snapshot_chunk_bytes)
+
+        def send(outcome: bytes | Exception) -> None:
+            if peer.sending != transfer or self.source is not source or not self.leads:
+                return
+            if isinstance(outcome, Exception):
+                for other in self.peers.values():
+                    if other.sending:
+                        self._give_up(other, f"it cannot be read: {outcome}")
+                self._drop_source()
+            else:
+                peer.chunk_at = self.source_used_at = self.clock()
+                self._send(peer, source, offset, outcome)
+
+        self._ahead[transfer].get(offset, send)
+
+    def _send(self, peer: Peer, source: Source, offset: int, data: bytes) -> None:
         chunk = peer_pb2.SnapshotChunk(
             last_index=source.index,
             last_term=source.term,
             id=peer.sending,
-            offset=peer.offset,
+            offset=offset,
             data=data,
             crc=google_crc32c.value(data),
         )
-        if peer.offset == 0:
+        if offset == 0:
             at, members = self.members_at(source.index)
             manifest = chunk.manifest
             manifest.sha256 = source.sha256

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from raftmeta.consensus.contract import Entry, NoRoom
+from raftmeta.consensus.contract import Entry, NoRoom, Snapshot
 from raftmeta.errors import Fault
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine import commands, txns
@@ -37,7 +37,7 @@ _ATTEMPTS = (True, True, True, True, False)  # whether a view counts by blocks, 
 class Machine:
     """etcd's key-value store as a deterministic state machine; implements `raftmeta.consensus.contract.StateMachine`.
 
-    `apply`, `install` and `applied` belong to the Raft thread. Reads, `durable` and `snapshot` may be called from any thread at any
+    `apply`, `install` and `applied` belong to the loop of consensus. Reads, `durable` and `snapshot` may be called from any thread at any
     time; each sees the state at one applied index.
     """
 
@@ -129,10 +129,18 @@ class Machine:
                 self._window.add(view, entry.index, client, sequence, results)
         outcomes.append(Outcome(client, sequence, results))
 
-    def snapshot(self, directory: Path) -> tuple[int, int]:
-        """Write a self-contained, durable copy of the state into the empty `directory`; return its (index, term)."""
-        self._store.copy(directory)
-        return inspect_copy(directory)
+    def snapshot(self, directory: Path) -> Snapshot:
+        """Write a self-contained copy of the state into the empty `directory`.
+
+        Raises:
+            StoreFull, StoreError, lmdb.Error, OSError: It was not made.
+        """
+        copied = self._store.copy(directory)
+        return Snapshot((copied.index, copied.term), copied.sha256)
+
+    def end_snapshots(self) -> None:
+        """End the snapshots that are being made, and make no more: their callers get a StoreError."""
+        self._store.end_copies()
 
     def install(self, directory: Path) -> None:
         """Replace the whole state by the copy in `directory`, which is consumed.
@@ -151,7 +159,7 @@ class Machine:
     # -- listeners and upkeep ----------------------------------------------------------------------------------------
 
     def on_applied(self, listener: Callable[[Applied], None]) -> Callable[[], None]:
-        """Call `listener` on the Raft thread after every step; it must not block. Returns what ends that.
+        """Call `listener` on the loop of consensus after every step; it must not block. Returns what ends that.
 
         An exception in a listener is logged and harms nobody else.
         """

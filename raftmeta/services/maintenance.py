@@ -18,6 +18,9 @@ from raftmeta.node import VERSION
 from raftmeta.services.admission import Admission, Context, refuse
 from raftmeta.v1 import command_pb2
 
+_SAVED_AT_A_TIME = 2
+"""Snapshots made at a time; who asks for another waits."""
+
 
 class MaintenanceService(rpc.MaintenanceServicer):
     """Alarm, Status, Defragment, Hash, HashKV, Snapshot, MoveLeader."""
@@ -26,6 +29,7 @@ class MaintenanceService(rpc.MaintenanceServicer):
         """Serve what `admission` admits."""
         self._admission = admission
         self._node = admission.node
+        self._turn = asyncio.Semaphore(_SAVED_AT_A_TIME)
 
     async def Alarm(self, request: pb.AlarmRequest, context: Context) -> pb.AlarmResponse:
         """List, raise or clear alarms. An alarm of any keyspace is listed and cleared; one is raised in etcd's."""
@@ -115,7 +119,7 @@ class MaintenanceService(rpc.MaintenanceServicer):
         """
         try:
             self._admission.space(context, learner=True)
-            async for remaining, blob in snapshot.stream(self._node):
+            async for remaining, blob in snapshot.stream(self._node, self._turn):
                 yield pb.SnapshotResponse(header=self._header(0), remaining_bytes=remaining, blob=blob, version=VERSION)
         except MetastoreError as error:
             await refuse(context, error)

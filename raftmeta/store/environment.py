@@ -22,6 +22,7 @@ CHECKPOINT = "checkpoint"
 _READERS = 1_024
 _ROOM = 1 << 20
 _REFUSALS = 5
+MAX_TABLES = 32
 LOW_WATER, HIGH_WATER = 4 << 20, 16 << 20  # bytes buffered: flushed early, a step waits for it
 
 
@@ -42,6 +43,8 @@ class Environment:
     until the next checkpoint is on disk.
 
     Attributes:
+        path: Its directory.
+        map_size: Bytes that it may grow to.
         env: The environment.
         tables: Its tables.
         durable: (index, term) of the last entry applied when the last checkpoint was made.
@@ -49,6 +52,8 @@ class Environment:
 
     def __init__(self, path: Path, map_size: int) -> None:
         """Open the state in `path` at its last checkpoint, or a new one. Raises StoreError, OSError."""
+        self.path = path
+        self.map_size = map_size
         self._data = path / DATA
         self._file: CheckpointFile | None = None
         self._pin: lmdb.Transaction[bytes] | None = None
@@ -67,6 +72,7 @@ class Environment:
             self._release()
             raise
         try:
+            self.env.reader_check()  # of a process that copied this state for one that is gone
             check_length(path, self.env)
             self.tables = Tables.open(self.env, SPACES, create=False)
             self._check_format(path)
@@ -280,7 +286,7 @@ class Environment:
 
 def _open(path: Path, map_size: int, *, sync: bool) -> lmdb.Environment:
     return lmdb.open(
-        str(path), map_size=map_size, max_dbs=32, max_readers=_READERS, sync=sync, metasync=sync, writemap=False
+        str(path), map_size=map_size, max_dbs=MAX_TABLES, max_readers=_READERS, sync=sync, metasync=sync, writemap=False
     )
 
 

@@ -13,7 +13,17 @@ from pathlib import Path
 
 import lmdb
 
-from raftmeta.store.environment import CHECKPOINT, DATA, Environment, StoreError, StoreFull, advice, check_length
+from raftmeta.store.copies import RATE, Copied, Copies
+from raftmeta.store.environment import (
+    CHECKPOINT,
+    DATA,
+    MAX_TABLES,
+    Environment,
+    StoreError,
+    StoreFull,
+    advice,
+    check_length,
+)
 from raftmeta.store.layout import FORMAT, SPACES
 from raftmeta.store.view import Tables, View
 from raftmeta.store.writes import WriteView
@@ -39,9 +49,16 @@ class Store:
     """
 
     def __init__(
-        self, directory: Path, *, map_size: int = DEFAULT_MAP_SIZE, interval: float = CHECKPOINT_INTERVAL
+        self,
+        directory: Path,
+        *,
+        map_size: int = DEFAULT_MAP_SIZE,
+        interval: float = CHECKPOINT_INTERVAL,
+        copy_rate: float = RATE,
     ) -> None:
         """Open or create the store. `map_size` in bytes bounds it for the life of the process; the file is sparse.
+
+        Copies are made at `copy_rate` bytes a second at most.
 
         Raises:
             StoreError: The directory holds something that is not a usable state, or another process has it open.
@@ -57,6 +74,7 @@ class Store:
         except BaseException:
             os.close(self._claim)
             raise
+        self._copies = Copies(copy_rate)
         self._closing = threading.Event()
         self._written = threading.Event()
         self._hurry = threading.Event()
@@ -145,20 +163,31 @@ class Store:
             except (StoreError, lmdb.Error, OSError) as error:  # the next write raises it to whom it may concern
                 _log.error("the state in %s could not be made durable: %s", self.directory, error)
 
-    def copy(self, directory: Path) -> None:
-        """Write a compacted copy of one moment into the empty `directory`, durably. Blocks no one.
+    def copy(self, directory: Path) -> Copied:
+        """Write a compacted copy of one moment into the empty `directory`. Blocks no one; takes its time: see `Copies`.
 
         Afterwards the store itself is durable at least up to that moment: the log may be cut there.
+
+        Raises:
+            StoreFull: There is no room for it.
+            StoreError: It could not be made, or `end_copies` was called.
+            lmdb.Error, OSError: As `checkpoint`.
         """
         environment = self._entered()
         try:
             environment.flush()
-            environment.env.copy(str(directory), compact=True)
+            try:
+                copied = self._copies.make(environment.path, environment.map_size, directory)
+            finally:
+                environment.env.reader_check()  # a copier that was killed would keep pages from being used again
             environment.checkpoint()
         finally:
             environment.leave()
-        _fsync(directory / DATA)
-        _fsync(directory)
+        return copied
+
+    def end_copies(self) -> None:
+        """End the copies that are being made, and make no more: their callers get a StoreError."""
+        self._copies.end()
 
     def replace(self, directory: Path) -> None:
         """Make the copy in `directory` the state, consuming it. A crash at any moment leaves the old or the new one.
@@ -201,6 +230,7 @@ class Store:
         if self._closing.is_set():
             return
         self._closing.set()
+        self._copies.end()
         self._written.set()
         self._hurry.set()
         self._saver.join()
@@ -273,7 +303,7 @@ def inspect_copy(directory: Path) -> tuple[int, int]:
     if not (directory / DATA).exists():
         raise StoreError(advice(directory, f"{DATA} is missing"))
     try:
-        with lmdb.open(str(directory), readonly=True, lock=False, max_dbs=32) as env:
+        with lmdb.open(str(directory), readonly=True, lock=False, max_dbs=MAX_TABLES) as env:
             check_length(directory, env)
             tables = Tables.open(env, SPACES, create=False)
             with env.begin() as txn:

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from raftmeta.consensus import Entry, Member, RaftConfig, Refusal
+from raftmeta.consensus.contract import Snapshot
 from raftmeta.consensus.core import Core
 from raftmeta.consensus.membership import store_membership
 from raftmeta.consensus.state import Surroundings
 
 from .memlog import Disk, MemoryLog
 
+EVENTS = 200_000
+"""In one wait: members that send each other ever more messages are an error, too."""
 CONFIG = RaftConfig(heartbeat=0.05, election_min=0.4, election_max=0.8, snapshot_entries=1000, tail_entries=100)
 
 
@@ -64,12 +67,12 @@ class Store:
                 key, _, value = entry.data.decode().partition("=")
                 self.data[key] = value
 
-    def snapshot(self, directory: Path) -> tuple[int, int]:
+    def snapshot(self, directory: Path) -> Snapshot:
         commands = [[index, data.decode()] for index, data in self.commands]
         state = {"index": self.index, "term": self.term, "data": self.data, "commands": commands}
         (directory / "state.json").write_text(json.dumps(state))
         (directory / "empty").touch()
-        return self.index, self.term
+        return Snapshot((self.index, self.term))
 
     def install(self, directory: Path) -> None:
         state = json.loads((directory / "state.json").read_text())
@@ -243,7 +246,7 @@ class Simulation:
 
         def finish() -> None:
             if self.machines[number].core is core:
-                done(outcome)
+                core.later(lambda: done(outcome))
                 self.touch(number)
 
         self.at(0.02, finish)
@@ -308,18 +311,24 @@ class Simulation:
     def run(self, seconds: float) -> None:
         """Let time pass."""
         until = self.now + seconds
-        while self._events and self._events[0][0] <= until:
+        for _ in range(EVENTS):
+            if not self._events or self._events[0][0] > until:
+                self.now = until
+                return
             self.now, _, event = heapq.heappop(self._events)
             event()
-        self.now = until
+        raise AssertionError(f"more than {EVENTS} events in {seconds} s: {self!r}")
 
     def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
         """Let time pass until the condition holds; fail after `seconds`."""
         until = self.now + seconds
-        while not condition():
+        for _ in range(EVENTS):
+            if condition():
+                return
             assert self.now < until, f"not within {seconds} s: {self!r}: {[core.status for core in self.up]}"
             self.now, _, event = heapq.heappop(self._events)
             event()
+        raise AssertionError(f"not within {EVENTS} events: {self!r}: {[core.status for core in self.up]}")
 
     # --- the network ---------------------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from harness.simnet import CONFIG, Simulation
 
+from raftmeta.consensus.snapshots import OUTGOING
+
 SMALL = replace(CONFIG, snapshot_entries=20, tail_entries=5, snapshot_timeout=2.0)
 
 
@@ -84,3 +86,43 @@ def test_a_snapshot_that_fails_is_tried_again_less_and_less_often(tmp_path: Path
     assert sim.core(3).counters.snapshots_installed == 1
     sim.run(0.1)
     assert leader.peers[3].transfers.failures == 0
+
+
+def test_a_snapshot_arrives_whole_over_a_bad_connection(tmp_path: Path) -> None:
+    sim = Simulation(tmp_path, 3, config=replace(SMALL, snapshot_chunk_bytes=50))
+    sim.elect(1)
+    sim.crash(3)
+    sim.run(SMALL.election_max + 0.1)
+    _write(sim, 60)
+    sim.loss, sim.duplicate = 0.05, 0.3
+    sim.start(3)
+    sim.until(lambda: sim.core(3).counters.snapshots_installed == 1, 120.0)
+    sim.loss = sim.duplicate = 0.0
+    sim.settle()
+    assert sim.machines[3].store.data == sim.machines[1].store.data
+
+
+def test_a_snapshot_that_cannot_be_read_any_more_is_given_up_and_another_one_made(tmp_path: Path) -> None:
+    sim = Simulation(tmp_path, 3, config=replace(SMALL, snapshot_chunk_bytes=50))
+    leader = sim.elect(1)
+    sim.crash(3)
+    sim.run(SMALL.election_max + 0.1)
+    _write(sim, 60)
+    sim.start(3)
+    sim.until(lambda: any(peer.offset for peer in leader.peers.values()))
+    assert leader.source is not None
+    (leader.source.directory / "state.json").unlink()
+    sim.settle()
+    assert sim.core(3).counters.snapshots_installed == 1
+    assert leader.counters.snapshots_failed == 1
+    assert sim.core(1) is leader
+
+
+def test_what_a_member_was_sending_when_it_was_killed_is_removed_at_its_next_start(tmp_path: Path) -> None:
+    sim = Simulation(tmp_path, 3, config=SMALL)
+    sim.settle()
+    sim.crash(2)
+    left = sim.machines[2].drawer.directory(OUTGOING)
+    (left / "data").write_bytes(b"half of it")
+    sim.start(2)
+    assert not left.exists()

@@ -40,6 +40,15 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def test_what_a_killed_member_had_begun_to_save_is_removed_at_its_next_start(tmp_path: Path) -> None:
+    begun = tmp_path / "backup-abc"
+    begun.mkdir()
+    (begun / "data.mdb").write_bytes(b"half of it")
+    node = await Node.start(NodeConfig(data_dir=tmp_path, name="solo", advertise_client="127.0.0.1:1"))
+    await node.stop()
+    assert not begun.exists()
+
+
 async def test_a_member_goes_on_where_it_stopped(tmp_path: Path) -> None:
     config = NodeConfig(data_dir=tmp_path, name="solo", advertise_client="127.0.0.1:1")
     first = await Node.start(config)

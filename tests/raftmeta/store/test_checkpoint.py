@@ -187,7 +187,7 @@ def test_an_orderly_end_keeps_everything_and_a_copy_is_covered_by_a_checkpoint(t
             feed.put(b"%d" % number)
         assert store.durable() == (0, 0)
         (tmp_path / "copy").mkdir()
-        assert machine.snapshot(tmp_path / "copy") == machine.durable() == (5, 1)
+        assert machine.snapshot(tmp_path / "copy").at == machine.durable() == (5, 1)
         feed.put(b"last")
         assert machine.durable() == (5, 1)
     with opened(tmp_path / "machine") as (machine, _):
