@@ -25,7 +25,7 @@ from raftmeta.serving import Server
 from raftmeta.tls import TlsFiles, grpc_channel_credentials
 
 _GRACE = 2.0
-_SWITCH_INTERVAL = 0.0005
+SWITCH_INTERVAL = 0.0005
 """Seconds for which a thread in the background (a large range, a digest, a sweep) may keep the loop waiting: with the usual 5 ms
 a put beside a digest took 2.7 to 3.4 ms, with this 0.8 to 1.2, and 1.0 beside nothing."""
 _COLLECT = (50_000, 20, 20)  # garbage without cycles needs no collector: it took 4 % of the CPU
@@ -80,7 +80,7 @@ async def serve(
         raise UsageError(f"{seeded.VARIABLE}: {error}") from error
     if was_removed(config.data_dir):
         raise RemovedError(config.data_dir)
-    sys.setswitchinterval(_SWITCH_INTERVAL)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     server = Server(too_many=too_many)
     port = _bind(server, listen_client, tls)
     client = f"{listen_client.rpartition(':')[0]}:{port}"

@@ -69,9 +69,11 @@ async def _serve(config: Config, output: Format) -> int:
     from quartet_server.rpc.port import PortRefused
     from raftmeta.consensus import StartError
     from raftmeta.identity import IdentityError
+    from raftmeta.serve import SWITCH_INTERVAL
     from raftmeta.store import StoreError
     from raftmeta.wal.errors import WalError
 
+    sys.setswitchinterval(SWITCH_INTERVAL)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
