@@ -10,8 +10,8 @@ import lmdb
 FREE = "free pages and the trees' tops"
 MEANING = {
     "records": "key, value and revisions as etcd writes them, 33 bytes of origin and a checksum",
-    "keys": "the key and where its newest record is (58 bytes)",
-    "history": "older records of keys that were overwritten since the last compaction",
+    "keys": "the key, where its newest record is (54 bytes), and a copy of a record of up to 1 KiB: a range is one walk",
+    "history": "where older records are of keys that were overwritten since the last compaction",
 }
 
 
