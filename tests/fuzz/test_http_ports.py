@@ -22,7 +22,7 @@ BATCH = 150
 CROWD = 600
 MOST = 200
 """Connections that a port may hold of a crowd."""
-PATIENCE = 60.0
+PATIENCE = 120.0
 GOOD = b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: */*\r\nUser-Agent: fuzz\r\n\r\n"
 
 
@@ -128,10 +128,12 @@ def test_a_crowd_that_never_ends_its_requests_is_bounded_and_goes_away(port: Por
 
 def test_answers_that_nobody_takes_are_given_up(port: Port) -> None:
     with ExitStack() as open_ones:
-        for _ in range(20):
-            sock = open_ones.enter_context(socket.create_connection(_split(port.address), timeout=PATIENCE))
+        for _ in range(5):
+            sock = open_ones.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # little of an answer is taken for us
             sock.settimeout(2.0)
             with suppress(OSError):
+                sock.connect(_split(port.address))
                 sock.sendall(GOOD * 2_000)
         port.check()
 
