@@ -2,10 +2,12 @@
 
 QuartetError
 ├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
-├── OutOfRange              RevisionCompacted RevisionFuture
+│                           DigestMismatch
+├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
+│                           BlobNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle RootFixed ZoneNotEmpty
 │                           ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
@@ -14,9 +16,10 @@ QuartetError
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
+│                           ObjectStoreUnreachable
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
-├── DataLoss                StoreCorrupt
+├── DataLoss                StoreCorrupt BlobCorrupt
 └── Internal                InternalFault
 
 A branch has a status code, a leaf has a reason: the one of `quartet.errors.v1.ErrorReason` whose name it bears.
@@ -113,6 +116,10 @@ class RequestTooLarge(InvalidArgument, hint="send fewer items at once"):
     """The request is larger than the store takes in one step."""
 
 
+class DigestMismatch(InvalidArgument, hint="hash the bytes again and send them whole"):
+    """Bytes are not those of the digest they were sent under."""
+
+
 class OutOfRange(QuartetError, code=_C.OUT_OF_RANGE):
     """The request reaches past what is there."""
 
@@ -123,6 +130,10 @@ class RevisionCompacted(OutOfRange, hint="list again and watch from the answer's
 
 class RevisionFuture(OutOfRange):
     """A revision that no write has reached."""
+
+
+class RangeInvalid(OutOfRange):
+    """A range begins beyond the end of the blob."""
 
 
 class Unauthenticated(QuartetError, code=_C.UNAUTHENTICATED):
@@ -175,6 +186,10 @@ class ZoneNotFound(NotFound, hint="quartet zone list"):
 
 class LeaseNotFound(NotFound):
     """A lease has expired or never was."""
+
+
+class BlobNotFound(NotFound, hint="upload it, then repeat the call"):
+    """The zone has no blob of this digest."""
 
 
 class AlreadyExists(QuartetError, code=_C.ALREADY_EXISTS):
@@ -313,6 +328,10 @@ class MetastoreUnreachable(Unavailable, hint="quartet check"):
     """The external metadata store does not answer, or does not let this node in."""
 
 
+class ObjectStoreUnreachable(Unavailable, hint="quartet check"):
+    """The store of blobs does not answer, or does not let this node in."""
+
+
 class DeadlineExceeded(QuartetError, code=_C.DEADLINE_EXCEEDED):
     """Time ran out."""
 
@@ -335,6 +354,10 @@ class DataLoss(QuartetError, code=_C.DATA_LOSS):
 
 class StoreCorrupt(DataLoss, hint="python -m raftmeta check --data-dir DIR"):
     """What is on the disk is not what was written."""
+
+
+class BlobCorrupt(DataLoss, hint="upload it again: that replaces the damaged copy"):
+    """The bytes that are stored under a digest are not those of the digest."""
 
 
 class Internal(QuartetError, code=_C.INTERNAL):

@@ -63,6 +63,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "REQUEST_TOO_LARGE", "domain": "quartet.dev", "metadata": {"hint": "send fewer items at once"}}
     """
+    ERROR_REASON_DIGEST_MISMATCH: _ErrorReason.ValueType  # 50
+    """ERROR_REASON_DIGEST_MISMATCH (INVALID_ARGUMENT): the bytes that were sent are not those of the digest they were
+    sent under: another hash, or another size. Metadata names both digests as HASH/SIZE.
+
+        {"reason": "DIGEST_MISMATCH", "domain": "quartet.dev", "metadata": {"declared": "9f86d0.../4", "found": "60303a.../4", "hint": "hash the bytes again and send them whole"}}
+    """
     ERROR_REASON_REVISION_COMPACTED: _ErrorReason.ValueType  # 7
     """ERROR_REASON_REVISION_COMPACTED (OUT_OF_RANGE): history before a revision is gone. Metadata names the oldest
     that is left where it is known.
@@ -73,6 +79,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_REVISION_FUTURE (OUT_OF_RANGE): a revision is asked for that no write has reached.
 
         {"reason": "REVISION_FUTURE", "domain": "quartet.dev", "metadata": {"revision": "9000"}}
+    """
+    ERROR_REASON_RANGE_INVALID: _ErrorReason.ValueType  # 51
+    """ERROR_REASON_RANGE_INVALID (OUT_OF_RANGE): a range begins beyond the end of the blob.
+
+        {"reason": "RANGE_INVALID", "domain": "quartet.dev", "metadata": {"offset": "5", "size": "4"}}
     """
     ERROR_REASON_CERTIFICATE_REQUIRED: _ErrorReason.ValueType  # 9
     """ERROR_REASON_CERTIFICATE_REQUIRED (UNAUTHENTICATED): the port is reachable from other machines and the call came
@@ -125,6 +136,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_LEASE_NOT_FOUND (NOT_FOUND): a lease has expired or never was.
 
         {"reason": "LEASE_NOT_FOUND", "domain": "quartet.dev"}
+    """
+    ERROR_REASON_BLOB_NOT_FOUND: _ErrorReason.ValueType  # 52
+    """ERROR_REASON_BLOB_NOT_FOUND (NOT_FOUND): the zone has no blob of this digest. What other zones have is not told.
+
+        {"reason": "BLOB_NOT_FOUND", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "upload it, then repeat the call"}}
     """
     ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 19
     """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
@@ -274,6 +290,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "METASTORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
     """
+    ERROR_REASON_OBJECT_STORE_UNREACHABLE: _ErrorReason.ValueType  # 53
+    """ERROR_REASON_OBJECT_STORE_UNREACHABLE (UNAVAILABLE): the store of blobs does not answer, or does not let this node
+    in. Nothing was acknowledged; the call may be repeated.
+
+        {"reason": "OBJECT_STORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
+    """
     ERROR_REASON_DEADLINE_PASSED: _ErrorReason.ValueType  # 45
     """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the
     server's for calls without one.
@@ -289,6 +311,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_STORE_CORRUPT (DATA_LOSS): what is on the disk is not what was written.
 
         {"reason": "STORE_CORRUPT", "domain": "quartet.dev", "metadata": {"hint": "python -m raftmeta check --data-dir DIR"}}
+    """
+    ERROR_REASON_BLOB_CORRUPT: _ErrorReason.ValueType  # 54
+    """ERROR_REASON_BLOB_CORRUPT (DATA_LOSS): the bytes that are stored under a digest are not those of the digest. They are
+    never sent. Uploading the blob again mends it.
+
+        {"reason": "BLOB_CORRUPT", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "upload it again: that replaces the damaged copy"}}
     """
     ERROR_REASON_INTERNAL_FAULT: _ErrorReason.ValueType  # 48
     """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
@@ -337,6 +365,12 @@ MiB, 128 operations).
 
     {"reason": "REQUEST_TOO_LARGE", "domain": "quartet.dev", "metadata": {"hint": "send fewer items at once"}}
 """
+ERROR_REASON_DIGEST_MISMATCH: ErrorReason.ValueType  # 50
+"""ERROR_REASON_DIGEST_MISMATCH (INVALID_ARGUMENT): the bytes that were sent are not those of the digest they were
+sent under: another hash, or another size. Metadata names both digests as HASH/SIZE.
+
+    {"reason": "DIGEST_MISMATCH", "domain": "quartet.dev", "metadata": {"declared": "9f86d0.../4", "found": "60303a.../4", "hint": "hash the bytes again and send them whole"}}
+"""
 ERROR_REASON_REVISION_COMPACTED: ErrorReason.ValueType  # 7
 """ERROR_REASON_REVISION_COMPACTED (OUT_OF_RANGE): history before a revision is gone. Metadata names the oldest
 that is left where it is known.
@@ -347,6 +381,11 @@ ERROR_REASON_REVISION_FUTURE: ErrorReason.ValueType  # 8
 """ERROR_REASON_REVISION_FUTURE (OUT_OF_RANGE): a revision is asked for that no write has reached.
 
     {"reason": "REVISION_FUTURE", "domain": "quartet.dev", "metadata": {"revision": "9000"}}
+"""
+ERROR_REASON_RANGE_INVALID: ErrorReason.ValueType  # 51
+"""ERROR_REASON_RANGE_INVALID (OUT_OF_RANGE): a range begins beyond the end of the blob.
+
+    {"reason": "RANGE_INVALID", "domain": "quartet.dev", "metadata": {"offset": "5", "size": "4"}}
 """
 ERROR_REASON_CERTIFICATE_REQUIRED: ErrorReason.ValueType  # 9
 """ERROR_REASON_CERTIFICATE_REQUIRED (UNAUTHENTICATED): the port is reachable from other machines and the call came
@@ -399,6 +438,11 @@ ERROR_REASON_LEASE_NOT_FOUND: ErrorReason.ValueType  # 18
 """ERROR_REASON_LEASE_NOT_FOUND (NOT_FOUND): a lease has expired or never was.
 
     {"reason": "LEASE_NOT_FOUND", "domain": "quartet.dev"}
+"""
+ERROR_REASON_BLOB_NOT_FOUND: ErrorReason.ValueType  # 52
+"""ERROR_REASON_BLOB_NOT_FOUND (NOT_FOUND): the zone has no blob of this digest. What other zones have is not told.
+
+    {"reason": "BLOB_NOT_FOUND", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "upload it, then repeat the call"}}
 """
 ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 19
 """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
@@ -548,6 +592,12 @@ this node in.
 
     {"reason": "METASTORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
 """
+ERROR_REASON_OBJECT_STORE_UNREACHABLE: ErrorReason.ValueType  # 53
+"""ERROR_REASON_OBJECT_STORE_UNREACHABLE (UNAVAILABLE): the store of blobs does not answer, or does not let this node
+in. Nothing was acknowledged; the call may be repeated.
+
+    {"reason": "OBJECT_STORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
+"""
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 45
 """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the
 server's for calls without one.
@@ -563,6 +613,12 @@ ERROR_REASON_STORE_CORRUPT: ErrorReason.ValueType  # 47
 """ERROR_REASON_STORE_CORRUPT (DATA_LOSS): what is on the disk is not what was written.
 
     {"reason": "STORE_CORRUPT", "domain": "quartet.dev", "metadata": {"hint": "python -m raftmeta check --data-dir DIR"}}
+"""
+ERROR_REASON_BLOB_CORRUPT: ErrorReason.ValueType  # 54
+"""ERROR_REASON_BLOB_CORRUPT (DATA_LOSS): the bytes that are stored under a digest are not those of the digest. They are
+never sent. Uploading the blob again mends it.
+
+    {"reason": "BLOB_CORRUPT", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "upload it again: that replaces the damaged copy"}}
 """
 ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 48
 """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
