@@ -1,0 +1,61 @@
+"""Stores of blobs for the contract's tests: every driver there is, each with a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from quartet_server.objects.contract import BlobStore
+from quartet_server.objects.memory import MemoryBlobs
+
+TOUCH_SECONDS = 60.0
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Scene:
+    """A store and its clock."""
+
+    store: BlobStore
+    clock: Clock
+
+
+async def _memory(clock: Clock, folder: Path) -> BlobStore:
+    return MemoryBlobs(clock, TOUCH_SECONDS)
+
+
+DRIVERS: dict[str, Callable[[Clock, Path], Awaitable[BlobStore]]] = {"memory": _memory}
+
+
+@pytest.fixture(params=DRIVERS)
+async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
+    """An empty store of each driver."""
+    clock = Clock()
+    store = await DRIVERS[request.param](clock, tmp_path / "blobs")
+    try:
+        yield Scene(store, clock)
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def store(scene: Scene) -> BlobStore:
+    """An empty store of each driver, for tests that need no clock."""
+    return scene.store
+
+
+@pytest.fixture
+def clock(scene: Scene) -> Clock:
+    """The clock of `store`."""
+    return scene.clock
