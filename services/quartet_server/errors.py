@@ -7,7 +7,7 @@ QuartetError
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
-│                           BlobNotFound
+│                           BlobNotFound TrashNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle RootFixed ZoneNotEmpty
 │                           ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
@@ -190,6 +190,10 @@ class LeaseNotFound(NotFound):
 
 class BlobNotFound(NotFound, hint="upload it, then repeat the call"):
     """The zone has no blob of this digest."""
+
+
+class TrashNotFound(NotFound, hint="quartet trash list"):
+    """The trash has nothing under this id."""
 
 
 class AlreadyExists(QuartetError, code=_C.ALREADY_EXISTS):

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from quartet._aio_transport import AsyncTransport
+from quartet._aio_trash import AsyncTrash
 from quartet._errors import NotFound, Unavailable
 from quartet._files import BATCH, MODES, new_request_id
 from quartet._retry import Backoff
@@ -18,12 +19,16 @@ class AsyncFiles:
 
     Every write carries a request id (a drawn one, unless given), so that a repetition after a lost answer changes
     nothing. All methods raise `quartet.CallError`.
+
+    Attributes:
+        trash: What recursive deletes have put away.
     """
 
     def __init__(self, transport: AsyncTransport, new_id: Callable[[], str] = new_request_id) -> None:
         """Call over `transport`."""
         self._transport = transport
         self._new_id = new_id
+        self.trash = AsyncTrash(transport, new_id)
 
     async def mkdir(
         self,
@@ -180,14 +185,16 @@ class AsyncFiles:
         path: str,
         *,
         recursive: bool = False,
+        permanent: bool = False,
         if_match: str = "",
         if_none_match: str = "",
         request_id: str = "",
     ) -> pb.DeleteResponse:
-        """Delete an entry, with `recursive` all that is below it."""
+        """Delete an entry for good; with `recursive` put it into the trash with all below it, unless `permanent`."""
         request = pb.DeleteRequest(
             path=path,
             recursive=recursive,
+            permanent=permanent,
             if_match=if_match,
             if_none_match=if_none_match,
             request_id=request_id or self._new_id(),

@@ -10,6 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from quartet._errors import NotFound, Unavailable
 from quartet._retry import Backoff
 from quartet._transport import Transport
+from quartet._trash import Trash
 from quartet.files.v1 import files_pb2 as pb
 
 BATCH = 1000
@@ -31,12 +32,16 @@ class Files:
 
     Every write carries a request id (a drawn one, unless given), so that a repetition after a lost answer changes
     nothing. All methods raise `quartet.CallError`.
+
+    Attributes:
+        trash: What recursive deletes have put away.
     """
 
     def __init__(self, transport: Transport, new_id: Callable[[], str] = new_request_id) -> None:
         """Call over `transport`."""
         self._transport = transport
         self._new_id = new_id
+        self.trash = Trash(transport, new_id)
 
     def mkdir(
         self,
@@ -191,14 +196,16 @@ class Files:
         path: str,
         *,
         recursive: bool = False,
+        permanent: bool = False,
         if_match: str = "",
         if_none_match: str = "",
         request_id: str = "",
     ) -> pb.DeleteResponse:
-        """Delete an entry, with `recursive` all that is below it."""
+        """Delete an entry for good; with `recursive` put it into the trash with all below it, unless `permanent`."""
         request = pb.DeleteRequest(
             path=path,
             recursive=recursive,
+            permanent=permanent,
             if_match=if_match,
             if_none_match=if_none_match,
             request_id=request_id or self._new_id(),

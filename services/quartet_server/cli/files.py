@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import stat as modes
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
-from quartet import Client, Entry, NotFound
+from quartet import Client, NotFound
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.cli.connection import Endpoints, Remote, Zone, connected, remote
 from quartet_server.cli.output import Output, print_json, print_table, printable
+from quartet_server.cli.rows import TYPES, entry_row
 
-_TYPES = {pb.ENTRY_TYPE_FILE: "file", pb.ENTRY_TYPE_DIRECTORY: "directory", pb.ENTRY_TYPE_SYMLINK: "symlink"}
-_MODES = {"file": modes.S_IFREG, "directory": modes.S_IFDIR, "symlink": modes.S_IFLNK}
 _Recursive = Annotated[bool, Parameter(name=["--recursive", "-r"], negative="", help="With everything below.")]
 _Parents = Annotated[bool, Parameter(name=["--parents", "-p"], negative="", help="Missing parents too; may exist.")]
 
@@ -30,7 +28,7 @@ def register(app: App) -> None:
         with connected(endpoints, zone) as client:
             entry = client.files.stat(remote(path))
             isdir = entry.type == pb.ENTRY_TYPE_DIRECTORY
-            rows = [_row(one) for one in (client.files.list(entry.path, detail=True) if isdir else [entry])]
+            rows = [entry_row(one) for one in (client.files.list(entry.path, detail=True) if isdir else [entry])]
         if output == "json":
             print_json(rows)
         else:
@@ -43,7 +41,7 @@ def register(app: App) -> None:
         **Example**: `quartet stat qt:/docs/a.txt -o json`
         """
         with connected(endpoints, zone) as client:
-            row = _row(client.files.stat(remote(path)))
+            row = entry_row(client.files.stat(remote(path)))
             row["xattrs"] = {name: value.hex() for name, value in client.files.list_xattrs(remote(path)).items()}
         if output == "json":
             print_json(row)
@@ -67,7 +65,7 @@ def register(app: App) -> None:
         with connected(endpoints, zone) as client:
             entry = client.files.mkdir(remote(path), parents=parents, attributes=pb.Attributes(mode=0o755))
         if output == "json":
-            print_json(_row(entry))
+            print_json(entry_row(entry))
 
     @app.command
     def rm(
@@ -75,18 +73,27 @@ def register(app: App) -> None:
         /,
         *,
         recursive: _Recursive = False,
+        permanent: Annotated[bool, Parameter(negative="")] = False,
         endpoints: Endpoints = None,
         zone: Zone = "",
         output: Output = "table",
     ) -> None:
-        """Delete an entry, at once and for good.
+        """Delete an entry for good; with -r put it into the trash, from where it can come back.
 
         **Example**: `quartet rm -r qt:/docs/drafts`
+
+        Args:
+            path: What to delete.
+            recursive: With everything below, into the trash.
+            permanent: With -r: past the trash, for good.
+            endpoints: HOST:PORT,... of nodes.
+            zone: Zone to act in.
+            output: How data is printed.
         """
         with connected(endpoints, zone) as client:
-            gone = client.files.delete(remote(path), recursive=recursive)
+            gone = client.files.delete(remote(path), recursive=recursive, permanent=permanent)
         if output == "json":
-            print_json({"ino": gone.ino, "revision": gone.revision})
+            print_json({"ino": gone.ino, "revision": gone.revision, "trash_id": gone.trash_id})
 
     @app.command
     def mv(
@@ -131,7 +138,7 @@ def register(app: App) -> None:
         with connected(endpoints, zone) as client:
             top = client.files.stat(remote(path)).path
             if output == "json":
-                print_json([_row(entry) for entry in client.files.walk(top, detail=True)])
+                print_json([entry_row(entry) for entry in client.files.walk(top, detail=True)])
                 return
             print(printable(top))
             counts = {"directory": 0, "file": 0, "symlink": 0}
@@ -145,7 +152,7 @@ def _draw(client: Client, path: str, indent: str, counts: dict[str, int]) -> Non
     for i, entry in enumerate(entries):
         last = i == len(entries) - 1
         print(f"{indent}{'└── ' if last else '├── '}{printable(entry.name)}")
-        counts[_TYPES[entry.type]] += 1
+        counts[TYPES[entry.type]] += 1
         if entry.type == pb.ENTRY_TYPE_DIRECTORY:
             _draw(client, entry.path, indent + ("    " if last else "│   "), counts)
 
@@ -155,25 +162,3 @@ def _is_directory(client: Client, path: str) -> bool:
         return client.files.stat(path).type == pb.ENTRY_TYPE_DIRECTORY
     except NotFound:
         return False
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    """Show an entry; times as in RFC 3339, the digest in hexadecimal."""
-    kind, known = _TYPES[entry.type], entry.attributes
-    return {
-        "path": entry.path,
-        "name": entry.name,
-        "type": kind,
-        "mode": modes.filemode(_MODES[kind] | known.mode),
-        "owner": known.owner,
-        "size": known.size,
-        "mime": known.mime,
-        "digest": known.digest.hex(),
-        "symlink_target": known.symlink_target,
-        "mtime": known.mtime.ToJsonString() if known.HasField("mtime") else None,
-        "ino": entry.ino,
-        "etag": entry.etag,
-        "create_time": entry.create_time.ToJsonString(),
-        "update_time": entry.update_time.ToJsonString(),
-        "revision": entry.revision,
-    }

@@ -77,8 +77,7 @@ async def create_file(tree: Tree, zone: str, request: pb.CreateFileRequest, clai
             records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
             inode.attributes.CopyFrom(request.attributes)
             return _rewrite(tree, zone, walk, inode, revision)
-        if len(walk.steps) < len(path.names) - 1 or walk.type != records.DIRECTORY:
-            _raise(walk)
+        walk.demand_parent()
         records.require(path, None, request.if_match, "")
         ino = (await tree.inos.take(zone, 1))[0]
         inode = records.new_inode(kind, request.attributes, tree.now())

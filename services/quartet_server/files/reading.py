@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import itertools
 
-from google.protobuf.message import DecodeError
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
-from quartet_server.errors import FieldInvalid, LimitReached, PageTokenInvalid, QuartetError
-from quartet_server.files import keys, paths, records
+from quartet_server.errors import FieldInvalid, LimitReached, QuartetError
+from quartet_server.files import keys, paths, records, tokens
 from quartet_server.files.paths import Path
 from quartet_server.files.resolve import Step, Walk
+from quartet_server.files.tokens import MESSAGE, MOST
 from quartet_server.files.tree import Tree
 from quartet_server.meta import ops
 from quartet_server.meta.snapshot import Snapshot
 from raftmeta.errors import Fault, MetastoreError
-
-MOST = 1000
-MESSAGE = (4 << 20) - 64 * 1024
-"""The most bytes of an answer: a gRPC message has 4 MiB, and the rest of it needs some."""
-_PAGE = 100
 
 
 async def stat(tree: Tree, zone: str, request: pb.StatRequest) -> pb.Entry:
@@ -64,18 +56,14 @@ async def batch_stat(tree: Tree, zone: str, request: pb.BatchStatRequest) -> pb.
 async def list_directory(tree: Tree, zone: str, request: pb.ListRequest) -> pb.ListResponse:
     """Read a page of a directory, at the revision of the first page while it can be had."""
     path = paths.parse(request.path)
-    if not 0 <= request.page_size <= MOST:
-        raise FieldInvalid.of("page_size", f"0 to {MOST} are taken")
-    checksum = _checksum(zone, request)
+    tokens.page_size(request.page_size)
+    token = tokens.decode(request.page_token, storage_pb2.PageToken, tokens.checksum(zone, request))
     if not request.page_token:
         snapshot = Snapshot(tree.store, serializable=request.serializable)
         resolver = await tree.resolver(zone, snapshot)
         walk = (await resolver.walk(path)).demand_directory()
-        token = storage_pb2.PageToken(ino=walk.ino, checksum=checksum)
+        token.ino = walk.ino
         return await _page(tree, zone, request, path, snapshot, token)
-    token = _decode(request.page_token)
-    if token.checksum != checksum:
-        raise PageTokenInvalid("the page token belongs to another request")
     if not token.snapshot_lost:
         try:
             return await _page(tree, zone, request, path, Snapshot(tree.store, revision=token.revision), token)
@@ -91,7 +79,7 @@ async def _page(
     tree: Tree, zone: str, request: pb.ListRequest, path: Path, snapshot: Snapshot, token: storage_pb2.PageToken
 ) -> pb.ListResponse:
     """Read the page after the token's last name, as `snapshot` shows the token's directory."""
-    size = request.page_size or _PAGE
+    size = tokens.page_size(request.page_size)
     start = keys.dentry(zone, token.ino, token.last + b"\0" if token.last else b"")
     found = await snapshot.scan(start, ops.prefix_end(keys.dentry(zone, token.ino, b"")), size)
     steps = [Step.of(kv) for kv in found.kvs]
@@ -122,24 +110,8 @@ async def _page(
     if more:
         token.last = keys.parse(steps[-1].key).rest
         token.revision = snapshot.revision
-        answer.next_page_token = base64.urlsafe_b64encode(token.SerializeToString()).decode()
+        answer.next_page_token = tokens.encode(token)
     return answer
-
-
-def _decode(text: str) -> storage_pb2.PageToken:
-    try:
-        return storage_pb2.PageToken.FromString(base64.urlsafe_b64decode(text.encode()))
-    except (binascii.Error, DecodeError, ValueError):
-        raise PageTokenInvalid("the page token is not one of ours") from None
-
-
-def _checksum(zone: str, request: pb.ListRequest) -> bytes:
-    """Return what ties a token to the request it continues."""
-    same = pb.ListRequest()
-    same.CopyFrom(request)
-    same.ClearField("page_size")
-    same.ClearField("page_token")
-    return hashlib.sha256(zone.encode() + b"\0" + same.SerializeToString(deterministic=True)).digest()[:8]
 
 
 def _snapshot(tree: Tree, serializable: bool, revision: int) -> Snapshot:

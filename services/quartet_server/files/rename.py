@@ -96,11 +96,7 @@ def _end(zone: str, walk: Walk) -> _End:
         above, step = walk.steps[:-1], walk.steps[-1]
         compares = walk.compares()
     else:
-        above, step = walk.steps, None
-        if len(above) < len(names) - 1 or walk.type != records.DIRECTORY:
-            problem = walk.problem()
-            assert problem is not None
-            raise problem
+        above, step = walk.demand_parent().steps, None
         compares = walk.compares()
         compares.append(ops.absent(keys.dentry(zone, walk.ino, names[-1])))
     parent = above[-1].ino if above else keys.ROOT

@@ -103,6 +103,14 @@ class Walk:
             raise NotADirectory(f"{self.path} is not a directory", path=str(self.path))
         return self
 
+    def demand_parent(self) -> Walk:
+        """Return itself when all but the last component was found, and leads to a directory. Raises as `demand`."""
+        if not self.complete and (len(self.steps) < len(self.path.names) - 1 or self.type != DIRECTORY):
+            problem = self.problem()
+            assert problem is not None
+            raise problem
+        return self
+
     def compares(self) -> list[pb.Compare]:
         """Demand that every entry on the way is what it was, so that the path still leads to the same inode.
 

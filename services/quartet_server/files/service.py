@@ -12,7 +12,7 @@ from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.domain import Resources
-from quartet_server.files import create, delete, keys, reading, rename, watch, xattrs
+from quartet_server.files import create, delete, keys, reading, rename, trash, watch, xattrs
 from quartet_server.files.batch import BatchCreate
 from quartet_server.files.inos import Inos
 from quartet_server.files.reclaim import Reclaimer
@@ -101,8 +101,23 @@ class FileService(files_pb2_grpc.FileServiceServicer):
         """Delete an entry."""
         zone = current_zone()
         answer = await delete.delete(self._tree, zone, request, _claim(zone, "Delete", request))
-        if request.recursive:
+        if request.permanent:
             self._reclaimer.wake()
+        return answer
+
+    async def ListTrash(self, request: pb.ListTrashRequest, context: Context) -> pb.ListTrashResponse:
+        """Read a page of the trash."""
+        return await trash.list_trash(self._tree, current_zone(), request)
+
+    async def RestoreFromTrash(self, request: pb.RestoreFromTrashRequest, context: Context) -> pb.Entry:
+        """Put an entry back."""
+        zone = current_zone()
+        return await trash.restore(self._tree, zone, request, _claim(zone, "RestoreFromTrash", request))
+
+    async def EmptyTrash(self, request: pb.EmptyTrashRequest, context: Context) -> pb.EmptyTrashResponse:
+        """Give up what is in the trash."""
+        answer = await trash.empty(self._tree, current_zone(), request)
+        self._reclaimer.wake()
         return answer
 
     async def SetXattr(self, request: pb.SetXattrRequest, context: Context) -> pb.SetXattrResponse:

@@ -46,8 +46,18 @@ def test_files_are_made_shown_moved_and_removed(quartet: Any) -> None:
     with pytest.raises(CommandError) as caught:
         quartet("rm", "qt:/docs")
     assert "quartet rm -r qt:/docs" in caught.value.hint
-    assert quartet("rm", "-r", "qt:/docs", "-o", "json")["ino"]
+    gone = quartet("rm", "-r", "qt:/docs", "-o", "json")
     assert quartet("ls", "-o", "json") == []
+    assert [(row["id"], row["path"]) for row in quartet("trash", "list", "-o", "json")] == [(gone["trash_id"], "/docs")]
+    assert quartet("trash", "list", "qt:/other", "-o", "json") == []
+    assert quartet("trash", "restore", gone["trash_id"], "qt:/again", "-o", "json")["ino"] == gone["ino"]
+    quartet("rm", "-r", "/again")
+    assert quartet("trash", "empty", "--older-than", "1", "-o", "json") == {"emptied": 0}
+    assert "/again" in quartet("trash", "list")
+    assert quartet("trash", "empty", "-o", "json") == {"emptied": 1}
+    quartet("mkdir", "/docs")
+    assert quartet("rm", "-r", "--permanent", "/docs", "-o", "json")["trash_id"] == ""
+    assert quartet("trash", "list", "-o", "json") == []
 
 
 def test_a_path_that_is_not_remote_is_a_mistake_on_the_command_line(quartet: Any) -> None:

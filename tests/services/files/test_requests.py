@@ -34,6 +34,7 @@ MUTATIONS = [
     ("Rename", pb.RenameRequest(source="/f", destination="/g", mode=pb.RENAME_MODE_EXCHANGE)),
     ("Delete", pb.DeleteRequest(path="/f")),
     ("Delete", pb.DeleteRequest(path="/d", recursive=True)),
+    ("Delete", pb.DeleteRequest(path="/d", recursive=True, permanent=True)),
     ("SetXattr", pb.SetXattrRequest(path="/f", xattr=pb.Xattr(name="m"))),
     ("RemoveXattr", pb.RemoveXattrRequest(path="/f", name="n")),
 ]

@@ -142,6 +142,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "BLOB_NOT_FOUND", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "upload it, then repeat the call"}}
     """
+    ERROR_REASON_TRASH_NOT_FOUND: _ErrorReason.ValueType  # 80
+    """ERROR_REASON_TRASH_NOT_FOUND (NOT_FOUND): the trash of the zone has nothing under this id: it was restored or
+    emptied, or never was.
+
+        {"reason": "TRASH_NOT_FOUND", "domain": "quartet.dev", "metadata": {"id": "0006...", "hint": "quartet trash list"}}
+    """
     ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 19
     """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -443,6 +449,12 @@ ERROR_REASON_BLOB_NOT_FOUND: ErrorReason.ValueType  # 52
 """ERROR_REASON_BLOB_NOT_FOUND (NOT_FOUND): the zone has no blob of this digest. What other zones have is not told.
 
     {"reason": "BLOB_NOT_FOUND", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "upload it, then repeat the call"}}
+"""
+ERROR_REASON_TRASH_NOT_FOUND: ErrorReason.ValueType  # 80
+"""ERROR_REASON_TRASH_NOT_FOUND (NOT_FOUND): the trash of the zone has nothing under this id: it was restored or
+emptied, or never was.
+
+    {"reason": "TRASH_NOT_FOUND", "domain": "quartet.dev", "metadata": {"id": "0006...", "hint": "quartet trash list"}}
 """
 ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 19
 """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.

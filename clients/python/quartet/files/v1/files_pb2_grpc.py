@@ -3,7 +3,11 @@
 import grpc
 import warnings
 
+from quartet.files.v1 import entries_pb2 as quartet_dot_files_dot_v1_dot_entries__pb2
 from quartet.files.v1 import files_pb2 as quartet_dot_files_dot_v1_dot_files__pb2
+from quartet.files.v1 import trash_pb2 as quartet_dot_files_dot_v1_dot_trash__pb2
+from quartet.files.v1 import watch_pb2 as quartet_dot_files_dot_v1_dot_watch__pb2
+from quartet.files.v1 import xattrs_pb2 as quartet_dot_files_dot_v1_dot_xattrs__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -59,12 +63,12 @@ class FileServiceStub:
         self.Mkdir = channel.unary_unary(
                 '/quartet.files.v1.FileService/Mkdir',
                 request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.MkdirRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
                 _registered_method=True)
         self.CreateFile = channel.unary_unary(
                 '/quartet.files.v1.FileService/CreateFile',
                 request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.CreateFileRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
                 _registered_method=True)
         self.BatchCreate = channel.unary_unary(
                 '/quartet.files.v1.FileService/BatchCreate',
@@ -74,7 +78,7 @@ class FileServiceStub:
         self.Stat = channel.unary_unary(
                 '/quartet.files.v1.FileService/Stat',
                 request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.StatRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
                 _registered_method=True)
         self.BatchStat = channel.unary_unary(
                 '/quartet.files.v1.FileService/BatchStat',
@@ -89,7 +93,7 @@ class FileServiceStub:
         self.SetAttributes = channel.unary_unary(
                 '/quartet.files.v1.FileService/SetAttributes',
                 request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.SetAttributesRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
                 _registered_method=True)
         self.Rename = channel.unary_unary(
                 '/quartet.files.v1.FileService/Rename',
@@ -101,35 +105,50 @@ class FileServiceStub:
                 request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.ListTrash = channel.unary_unary(
+                '/quartet.files.v1.FileService/ListTrash',
+                request_serializer=quartet_dot_files_dot_v1_dot_trash__pb2.ListTrashRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_trash__pb2.ListTrashResponse.FromString,
+                _registered_method=True)
+        self.RestoreFromTrash = channel.unary_unary(
+                '/quartet.files.v1.FileService/RestoreFromTrash',
+                request_serializer=quartet_dot_files_dot_v1_dot_trash__pb2.RestoreFromTrashRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
+                _registered_method=True)
+        self.EmptyTrash = channel.unary_unary(
+                '/quartet.files.v1.FileService/EmptyTrash',
+                request_serializer=quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashResponse.FromString,
+                _registered_method=True)
         self.SetXattr = channel.unary_unary(
                 '/quartet.files.v1.FileService/SetXattr',
-                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.SetXattrRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.SetXattrResponse.FromString,
+                request_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.SetXattrRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.SetXattrResponse.FromString,
                 _registered_method=True)
         self.GetXattr = channel.unary_unary(
                 '/quartet.files.v1.FileService/GetXattr',
-                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.GetXattrRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.Xattr.FromString,
+                request_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.GetXattrRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.Xattr.FromString,
                 _registered_method=True)
         self.ListXattrs = channel.unary_unary(
                 '/quartet.files.v1.FileService/ListXattrs',
-                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.ListXattrsRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.ListXattrsResponse.FromString,
+                request_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.ListXattrsRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.ListXattrsResponse.FromString,
                 _registered_method=True)
         self.RemoveXattr = channel.unary_unary(
                 '/quartet.files.v1.FileService/RemoveXattr',
-                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.RemoveXattrRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.RemoveXattrResponse.FromString,
+                request_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.RemoveXattrRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.RemoveXattrResponse.FromString,
                 _registered_method=True)
         self.BatchGetXattrs = channel.unary_unary(
                 '/quartet.files.v1.FileService/BatchGetXattrs',
-                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.BatchGetXattrsRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.BatchGetXattrsResponse.FromString,
+                request_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsResponse.FromString,
                 _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/quartet.files.v1.FileService/Watch',
-                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.WatchRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.WatchResponse.FromString,
+                request_serializer=quartet_dot_files_dot_v1_dot_watch__pb2.WatchRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_watch__pb2.WatchResponse.FromString,
                 _registered_method=True)
 
 
@@ -221,8 +240,31 @@ class FileServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Delete removes an entry. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless `recursive` is
-        set: then the whole tree below disappears at once, in constant time, and its space is reclaimed in the background.
+        """Delete removes an entry for good. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless
+        `recursive` is set: then the entry goes to the trash with the whole tree below it, at once and in constant time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTrash(self, request, context):
+        """ListTrash reads what recursive deletes have put away, the oldest first, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreFromTrash(self, request, context):
+        """RestoreFromTrash puts an entry back with everything below it, atomically and in constant time. NOT_FOUND
+        (TRASH_NOT_FOUND) when it is not in the trash any more; ALREADY_EXISTS when something has taken its place.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmptyTrash(self, request, context):
+        """EmptyTrash gives up what is in the trash, for good: it disappears from the trash at once, and its space is reclaimed
+        in the background.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -277,12 +319,12 @@ def add_FileServiceServicer_to_server(servicer, server):
             'Mkdir': grpc.unary_unary_rpc_method_handler(
                     servicer.Mkdir,
                     request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.MkdirRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.SerializeToString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
             ),
             'CreateFile': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateFile,
                     request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.CreateFileRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.SerializeToString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
             ),
             'BatchCreate': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchCreate,
@@ -292,7 +334,7 @@ def add_FileServiceServicer_to_server(servicer, server):
             'Stat': grpc.unary_unary_rpc_method_handler(
                     servicer.Stat,
                     request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.StatRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.SerializeToString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
             ),
             'BatchStat': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchStat,
@@ -307,7 +349,7 @@ def add_FileServiceServicer_to_server(servicer, server):
             'SetAttributes': grpc.unary_unary_rpc_method_handler(
                     servicer.SetAttributes,
                     request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.SetAttributesRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.SerializeToString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
             ),
             'Rename': grpc.unary_unary_rpc_method_handler(
                     servicer.Rename,
@@ -319,35 +361,50 @@ def add_FileServiceServicer_to_server(servicer, server):
                     request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.DeleteRequest.FromString,
                     response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.DeleteResponse.SerializeToString,
             ),
+            'ListTrash': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrash,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_trash__pb2.ListTrashRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_trash__pb2.ListTrashResponse.SerializeToString,
+            ),
+            'RestoreFromTrash': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreFromTrash,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_trash__pb2.RestoreFromTrashRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
+            ),
+            'EmptyTrash': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmptyTrash,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashResponse.SerializeToString,
+            ),
             'SetXattr': grpc.unary_unary_rpc_method_handler(
                     servicer.SetXattr,
-                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.SetXattrRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.SetXattrResponse.SerializeToString,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.SetXattrRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.SetXattrResponse.SerializeToString,
             ),
             'GetXattr': grpc.unary_unary_rpc_method_handler(
                     servicer.GetXattr,
-                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.GetXattrRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.Xattr.SerializeToString,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.GetXattrRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.Xattr.SerializeToString,
             ),
             'ListXattrs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListXattrs,
-                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.ListXattrsRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.ListXattrsResponse.SerializeToString,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.ListXattrsRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.ListXattrsResponse.SerializeToString,
             ),
             'RemoveXattr': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveXattr,
-                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.RemoveXattrRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.RemoveXattrResponse.SerializeToString,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.RemoveXattrRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.RemoveXattrResponse.SerializeToString,
             ),
             'BatchGetXattrs': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchGetXattrs,
-                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.BatchGetXattrsRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.BatchGetXattrsResponse.SerializeToString,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
-                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.WatchRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.WatchResponse.SerializeToString,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_watch__pb2.WatchRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_watch__pb2.WatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,7 +455,7 @@ class FileService:
             target,
             '/quartet.files.v1.FileService/Mkdir',
             quartet_dot_files_dot_v1_dot_files__pb2.MkdirRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
             options,
             channel_credentials,
             insecure,
@@ -425,7 +482,7 @@ class FileService:
             target,
             '/quartet.files.v1.FileService/CreateFile',
             quartet_dot_files_dot_v1_dot_files__pb2.CreateFileRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
             options,
             channel_credentials,
             insecure,
@@ -479,7 +536,7 @@ class FileService:
             target,
             '/quartet.files.v1.FileService/Stat',
             quartet_dot_files_dot_v1_dot_files__pb2.StatRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
             options,
             channel_credentials,
             insecure,
@@ -560,7 +617,7 @@ class FileService:
             target,
             '/quartet.files.v1.FileService/SetAttributes',
             quartet_dot_files_dot_v1_dot_files__pb2.SetAttributesRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
             options,
             channel_credentials,
             insecure,
@@ -626,6 +683,87 @@ class FileService:
             _registered_method=True)
 
     @staticmethod
+    def ListTrash(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/ListTrash',
+            quartet_dot_files_dot_v1_dot_trash__pb2.ListTrashRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_trash__pb2.ListTrashResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreFromTrash(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/RestoreFromTrash',
+            quartet_dot_files_dot_v1_dot_trash__pb2.RestoreFromTrashRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmptyTrash(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/EmptyTrash',
+            quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SetXattr(request,
             target,
             options=(),
@@ -640,8 +778,8 @@ class FileService:
             request,
             target,
             '/quartet.files.v1.FileService/SetXattr',
-            quartet_dot_files_dot_v1_dot_files__pb2.SetXattrRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.SetXattrResponse.FromString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.SetXattrRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.SetXattrResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -667,8 +805,8 @@ class FileService:
             request,
             target,
             '/quartet.files.v1.FileService/GetXattr',
-            quartet_dot_files_dot_v1_dot_files__pb2.GetXattrRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.Xattr.FromString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.GetXattrRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.Xattr.FromString,
             options,
             channel_credentials,
             insecure,
@@ -694,8 +832,8 @@ class FileService:
             request,
             target,
             '/quartet.files.v1.FileService/ListXattrs',
-            quartet_dot_files_dot_v1_dot_files__pb2.ListXattrsRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.ListXattrsResponse.FromString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.ListXattrsRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.ListXattrsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -721,8 +859,8 @@ class FileService:
             request,
             target,
             '/quartet.files.v1.FileService/RemoveXattr',
-            quartet_dot_files_dot_v1_dot_files__pb2.RemoveXattrRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.RemoveXattrResponse.FromString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.RemoveXattrRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.RemoveXattrResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -748,8 +886,8 @@ class FileService:
             request,
             target,
             '/quartet.files.v1.FileService/BatchGetXattrs',
-            quartet_dot_files_dot_v1_dot_files__pb2.BatchGetXattrsRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.BatchGetXattrsResponse.FromString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -775,8 +913,8 @@ class FileService:
             request,
             target,
             '/quartet.files.v1.FileService/Watch',
-            quartet_dot_files_dot_v1_dot_files__pb2.WatchRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.WatchResponse.FromString,
+            quartet_dot_files_dot_v1_dot_watch__pb2.WatchRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_watch__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,7 +5,46 @@ Files: the tree of names and metadata that agents share. Contents come from the 
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from quartet.files.v1 import entries_pb2 as _entries_pb2
 from quartet.files.v1 import files_pb2 as _files_pb2
+from quartet.files.v1 import trash_pb2 as _trash_pb2
+from quartet.files.v1 import watch_pb2 as _watch_pb2
+from quartet.files.v1 import xattrs_pb2 as _xattrs_pb2
+from quartet.files.v1.entries_pb2 import Attributes as Attributes
+from quartet.files.v1.entries_pb2 import ENTRY_TYPE_DIRECTORY as ENTRY_TYPE_DIRECTORY
+from quartet.files.v1.entries_pb2 import ENTRY_TYPE_FILE as ENTRY_TYPE_FILE
+from quartet.files.v1.entries_pb2 import ENTRY_TYPE_SYMLINK as ENTRY_TYPE_SYMLINK
+from quartet.files.v1.entries_pb2 import ENTRY_TYPE_UNSPECIFIED as ENTRY_TYPE_UNSPECIFIED
+from quartet.files.v1.entries_pb2 import Entry as Entry
+from quartet.files.v1.entries_pb2 import EntryType as EntryType
+from quartet.files.v1.entries_pb2 import Failure as Failure
+from quartet.files.v1.trash_pb2 import EmptyTrashRequest as EmptyTrashRequest
+from quartet.files.v1.trash_pb2 import EmptyTrashResponse as EmptyTrashResponse
+from quartet.files.v1.trash_pb2 import ListTrashRequest as ListTrashRequest
+from quartet.files.v1.trash_pb2 import ListTrashResponse as ListTrashResponse
+from quartet.files.v1.trash_pb2 import RestoreFromTrashRequest as RestoreFromTrashRequest
+from quartet.files.v1.trash_pb2 import TrashItem as TrashItem
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_CREATED as EVENT_TYPE_CREATED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_DELETED as EVENT_TYPE_DELETED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_MODIFIED as EVENT_TYPE_MODIFIED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_RENAMED as EVENT_TYPE_RENAMED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_UNSPECIFIED as EVENT_TYPE_UNSPECIFIED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_XATTR as EVENT_TYPE_XATTR
+from quartet.files.v1.watch_pb2 import Event as Event
+from quartet.files.v1.watch_pb2 import EventType as EventType
+from quartet.files.v1.watch_pb2 import WatchRequest as WatchRequest
+from quartet.files.v1.watch_pb2 import WatchResponse as WatchResponse
+from quartet.files.v1.xattrs_pb2 import BatchGetXattrsRequest as BatchGetXattrsRequest
+from quartet.files.v1.xattrs_pb2 import BatchGetXattrsResponse as BatchGetXattrsResponse
+from quartet.files.v1.xattrs_pb2 import GetXattrRequest as GetXattrRequest
+from quartet.files.v1.xattrs_pb2 import ListXattrsRequest as ListXattrsRequest
+from quartet.files.v1.xattrs_pb2 import ListXattrsResponse as ListXattrsResponse
+from quartet.files.v1.xattrs_pb2 import RemoveXattrRequest as RemoveXattrRequest
+from quartet.files.v1.xattrs_pb2 import RemoveXattrResponse as RemoveXattrResponse
+from quartet.files.v1.xattrs_pb2 import SetXattrRequest as SetXattrRequest
+from quartet.files.v1.xattrs_pb2 import SetXattrResponse as SetXattrResponse
+from quartet.files.v1.xattrs_pb2 import Xattr as Xattr
+from quartet.files.v1.xattrs_pb2 import XattrsResult as XattrsResult
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -55,9 +94,9 @@ class FileServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FileServiceAsyncStub: ...
-    Mkdir: _grpc.UnaryUnaryMultiCallable[_files_pb2.MkdirRequest, _files_pb2.Entry]
+    Mkdir: _grpc.UnaryUnaryMultiCallable[_files_pb2.MkdirRequest, _entries_pb2.Entry]
     """Mkdir creates a directory. ALREADY_EXISTS when the name is taken, unless `parents` is set and it is a directory."""
-    CreateFile: _grpc.UnaryUnaryMultiCallable[_files_pb2.CreateFileRequest, _files_pb2.Entry]
+    CreateFile: _grpc.UnaryUnaryMultiCallable[_files_pb2.CreateFileRequest, _entries_pb2.Entry]
     """CreateFile creates a file or symbolic link, or with `overwrite` replaces an existing file's attributes.
     ALREADY_EXISTS when the name is taken, FAILED_PRECONDITION (IS_A_DIRECTORY) when it is a directory to overwrite.
     """
@@ -65,7 +104,7 @@ class FileServiceStub:
     """BatchCreate creates many entries, in order, many per transaction: each entry succeeds or fails on its own, and a
     later entry may lie in a directory that an earlier one creates.
     """
-    Stat: _grpc.UnaryUnaryMultiCallable[_files_pb2.StatRequest, _files_pb2.Entry]
+    Stat: _grpc.UnaryUnaryMultiCallable[_files_pb2.StatRequest, _entries_pb2.Entry]
     """Stat reads one entry. NOT_FOUND (FILE_NOT_FOUND) when it does not exist."""
     BatchStat: _grpc.UnaryUnaryMultiCallable[_files_pb2.BatchStatRequest, _files_pb2.BatchStatResponse]
     """BatchStat reads many entries at one revision; a missing one is told in its own result."""
@@ -73,7 +112,7 @@ class FileServiceStub:
     """List reads a directory in pages, in the order of the names' NFC bytes. All pages show the revision of the first one,
     unless it was compacted meanwhile, which the answer says.
     """
-    SetAttributes: _grpc.UnaryUnaryMultiCallable[_files_pb2.SetAttributesRequest, _files_pb2.Entry]
+    SetAttributes: _grpc.UnaryUnaryMultiCallable[_files_pb2.SetAttributesRequest, _entries_pb2.Entry]
     """SetAttributes changes the attributes that `update_mask` names. Concurrent changes of one entry are applied one by one."""
     Rename: _grpc.UnaryUnaryMultiCallable[_files_pb2.RenameRequest, _files_pb2.RenameResponse]
     """Rename moves an entry, atomically and in constant time however much a directory holds. FAILED_PRECONDITION when a
@@ -82,20 +121,30 @@ class FileServiceStub:
     paths have more than 124 different components between them: one transaction compares each.
     """
     Delete: _grpc.UnaryUnaryMultiCallable[_files_pb2.DeleteRequest, _files_pb2.DeleteResponse]
-    """Delete removes an entry. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless `recursive` is
-    set: then the whole tree below disappears at once, in constant time, and its space is reclaimed in the background.
+    """Delete removes an entry for good. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless
+    `recursive` is set: then the entry goes to the trash with the whole tree below it, at once and in constant time.
     """
-    SetXattr: _grpc.UnaryUnaryMultiCallable[_files_pb2.SetXattrRequest, _files_pb2.SetXattrResponse]
+    ListTrash: _grpc.UnaryUnaryMultiCallable[_trash_pb2.ListTrashRequest, _trash_pb2.ListTrashResponse]
+    """ListTrash reads what recursive deletes have put away, the oldest first, in pages."""
+    RestoreFromTrash: _grpc.UnaryUnaryMultiCallable[_trash_pb2.RestoreFromTrashRequest, _entries_pb2.Entry]
+    """RestoreFromTrash puts an entry back with everything below it, atomically and in constant time. NOT_FOUND
+    (TRASH_NOT_FOUND) when it is not in the trash any more; ALREADY_EXISTS when something has taken its place.
+    """
+    EmptyTrash: _grpc.UnaryUnaryMultiCallable[_trash_pb2.EmptyTrashRequest, _trash_pb2.EmptyTrashResponse]
+    """EmptyTrash gives up what is in the trash, for good: it disappears from the trash at once, and its space is reclaimed
+    in the background.
+    """
+    SetXattr: _grpc.UnaryUnaryMultiCallable[_xattrs_pb2.SetXattrRequest, _xattrs_pb2.SetXattrResponse]
     """SetXattr writes an extended attribute: at most 64 KiB, at most 64 per entry (RESOURCE_EXHAUSTED, LIMIT_REACHED)."""
-    GetXattr: _grpc.UnaryUnaryMultiCallable[_files_pb2.GetXattrRequest, _files_pb2.Xattr]
+    GetXattr: _grpc.UnaryUnaryMultiCallable[_xattrs_pb2.GetXattrRequest, _xattrs_pb2.Xattr]
     """GetXattr reads one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
-    ListXattrs: _grpc.UnaryUnaryMultiCallable[_files_pb2.ListXattrsRequest, _files_pb2.ListXattrsResponse]
+    ListXattrs: _grpc.UnaryUnaryMultiCallable[_xattrs_pb2.ListXattrsRequest, _xattrs_pb2.ListXattrsResponse]
     """ListXattrs reads all extended attributes of an entry, in the order of their names."""
-    RemoveXattr: _grpc.UnaryUnaryMultiCallable[_files_pb2.RemoveXattrRequest, _files_pb2.RemoveXattrResponse]
+    RemoveXattr: _grpc.UnaryUnaryMultiCallable[_xattrs_pb2.RemoveXattrRequest, _xattrs_pb2.RemoveXattrResponse]
     """RemoveXattr deletes one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
-    BatchGetXattrs: _grpc.UnaryUnaryMultiCallable[_files_pb2.BatchGetXattrsRequest, _files_pb2.BatchGetXattrsResponse]
+    BatchGetXattrs: _grpc.UnaryUnaryMultiCallable[_xattrs_pb2.BatchGetXattrsRequest, _xattrs_pb2.BatchGetXattrsResponse]
     """BatchGetXattrs reads extended attributes of many entries at one revision."""
-    Watch: _grpc.UnaryStreamMultiCallable[_files_pb2.WatchRequest, _files_pb2.WatchResponse]
+    Watch: _grpc.UnaryStreamMultiCallable[_watch_pb2.WatchRequest, _watch_pb2.WatchResponse]
     """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
     `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
     """
@@ -127,9 +176,9 @@ class FileServiceAsyncStub(FileServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Mkdir: _aio.UnaryUnaryMultiCallable[_files_pb2.MkdirRequest, _files_pb2.Entry]  # type: ignore[assignment]
+    Mkdir: _aio.UnaryUnaryMultiCallable[_files_pb2.MkdirRequest, _entries_pb2.Entry]  # type: ignore[assignment]
     """Mkdir creates a directory. ALREADY_EXISTS when the name is taken, unless `parents` is set and it is a directory."""
-    CreateFile: _aio.UnaryUnaryMultiCallable[_files_pb2.CreateFileRequest, _files_pb2.Entry]  # type: ignore[assignment]
+    CreateFile: _aio.UnaryUnaryMultiCallable[_files_pb2.CreateFileRequest, _entries_pb2.Entry]  # type: ignore[assignment]
     """CreateFile creates a file or symbolic link, or with `overwrite` replaces an existing file's attributes.
     ALREADY_EXISTS when the name is taken, FAILED_PRECONDITION (IS_A_DIRECTORY) when it is a directory to overwrite.
     """
@@ -137,7 +186,7 @@ class FileServiceAsyncStub(FileServiceStub):
     """BatchCreate creates many entries, in order, many per transaction: each entry succeeds or fails on its own, and a
     later entry may lie in a directory that an earlier one creates.
     """
-    Stat: _aio.UnaryUnaryMultiCallable[_files_pb2.StatRequest, _files_pb2.Entry]  # type: ignore[assignment]
+    Stat: _aio.UnaryUnaryMultiCallable[_files_pb2.StatRequest, _entries_pb2.Entry]  # type: ignore[assignment]
     """Stat reads one entry. NOT_FOUND (FILE_NOT_FOUND) when it does not exist."""
     BatchStat: _aio.UnaryUnaryMultiCallable[_files_pb2.BatchStatRequest, _files_pb2.BatchStatResponse]  # type: ignore[assignment]
     """BatchStat reads many entries at one revision; a missing one is told in its own result."""
@@ -145,7 +194,7 @@ class FileServiceAsyncStub(FileServiceStub):
     """List reads a directory in pages, in the order of the names' NFC bytes. All pages show the revision of the first one,
     unless it was compacted meanwhile, which the answer says.
     """
-    SetAttributes: _aio.UnaryUnaryMultiCallable[_files_pb2.SetAttributesRequest, _files_pb2.Entry]  # type: ignore[assignment]
+    SetAttributes: _aio.UnaryUnaryMultiCallable[_files_pb2.SetAttributesRequest, _entries_pb2.Entry]  # type: ignore[assignment]
     """SetAttributes changes the attributes that `update_mask` names. Concurrent changes of one entry are applied one by one."""
     Rename: _aio.UnaryUnaryMultiCallable[_files_pb2.RenameRequest, _files_pb2.RenameResponse]  # type: ignore[assignment]
     """Rename moves an entry, atomically and in constant time however much a directory holds. FAILED_PRECONDITION when a
@@ -154,20 +203,30 @@ class FileServiceAsyncStub(FileServiceStub):
     paths have more than 124 different components between them: one transaction compares each.
     """
     Delete: _aio.UnaryUnaryMultiCallable[_files_pb2.DeleteRequest, _files_pb2.DeleteResponse]  # type: ignore[assignment]
-    """Delete removes an entry. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless `recursive` is
-    set: then the whole tree below disappears at once, in constant time, and its space is reclaimed in the background.
+    """Delete removes an entry for good. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless
+    `recursive` is set: then the entry goes to the trash with the whole tree below it, at once and in constant time.
     """
-    SetXattr: _aio.UnaryUnaryMultiCallable[_files_pb2.SetXattrRequest, _files_pb2.SetXattrResponse]  # type: ignore[assignment]
+    ListTrash: _aio.UnaryUnaryMultiCallable[_trash_pb2.ListTrashRequest, _trash_pb2.ListTrashResponse]  # type: ignore[assignment]
+    """ListTrash reads what recursive deletes have put away, the oldest first, in pages."""
+    RestoreFromTrash: _aio.UnaryUnaryMultiCallable[_trash_pb2.RestoreFromTrashRequest, _entries_pb2.Entry]  # type: ignore[assignment]
+    """RestoreFromTrash puts an entry back with everything below it, atomically and in constant time. NOT_FOUND
+    (TRASH_NOT_FOUND) when it is not in the trash any more; ALREADY_EXISTS when something has taken its place.
+    """
+    EmptyTrash: _aio.UnaryUnaryMultiCallable[_trash_pb2.EmptyTrashRequest, _trash_pb2.EmptyTrashResponse]  # type: ignore[assignment]
+    """EmptyTrash gives up what is in the trash, for good: it disappears from the trash at once, and its space is reclaimed
+    in the background.
+    """
+    SetXattr: _aio.UnaryUnaryMultiCallable[_xattrs_pb2.SetXattrRequest, _xattrs_pb2.SetXattrResponse]  # type: ignore[assignment]
     """SetXattr writes an extended attribute: at most 64 KiB, at most 64 per entry (RESOURCE_EXHAUSTED, LIMIT_REACHED)."""
-    GetXattr: _aio.UnaryUnaryMultiCallable[_files_pb2.GetXattrRequest, _files_pb2.Xattr]  # type: ignore[assignment]
+    GetXattr: _aio.UnaryUnaryMultiCallable[_xattrs_pb2.GetXattrRequest, _xattrs_pb2.Xattr]  # type: ignore[assignment]
     """GetXattr reads one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
-    ListXattrs: _aio.UnaryUnaryMultiCallable[_files_pb2.ListXattrsRequest, _files_pb2.ListXattrsResponse]  # type: ignore[assignment]
+    ListXattrs: _aio.UnaryUnaryMultiCallable[_xattrs_pb2.ListXattrsRequest, _xattrs_pb2.ListXattrsResponse]  # type: ignore[assignment]
     """ListXattrs reads all extended attributes of an entry, in the order of their names."""
-    RemoveXattr: _aio.UnaryUnaryMultiCallable[_files_pb2.RemoveXattrRequest, _files_pb2.RemoveXattrResponse]  # type: ignore[assignment]
+    RemoveXattr: _aio.UnaryUnaryMultiCallable[_xattrs_pb2.RemoveXattrRequest, _xattrs_pb2.RemoveXattrResponse]  # type: ignore[assignment]
     """RemoveXattr deletes one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
-    BatchGetXattrs: _aio.UnaryUnaryMultiCallable[_files_pb2.BatchGetXattrsRequest, _files_pb2.BatchGetXattrsResponse]  # type: ignore[assignment]
+    BatchGetXattrs: _aio.UnaryUnaryMultiCallable[_xattrs_pb2.BatchGetXattrsRequest, _xattrs_pb2.BatchGetXattrsResponse]  # type: ignore[assignment]
     """BatchGetXattrs reads extended attributes of many entries at one revision."""
-    Watch: _aio.UnaryStreamMultiCallable[_files_pb2.WatchRequest, _files_pb2.WatchResponse]  # type: ignore[assignment]
+    Watch: _aio.UnaryStreamMultiCallable[_watch_pb2.WatchRequest, _watch_pb2.WatchResponse]  # type: ignore[assignment]
     """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
     `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
     """
@@ -202,7 +261,7 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _files_pb2.MkdirRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.Entry, _abc.Awaitable[_files_pb2.Entry]]:
+    ) -> _typing.Union[_entries_pb2.Entry, _abc.Awaitable[_entries_pb2.Entry]]:
         """Mkdir creates a directory. ALREADY_EXISTS when the name is taken, unless `parents` is set and it is a directory."""
 
     @_abc_1.abstractmethod
@@ -210,7 +269,7 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _files_pb2.CreateFileRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.Entry, _abc.Awaitable[_files_pb2.Entry]]:
+    ) -> _typing.Union[_entries_pb2.Entry, _abc.Awaitable[_entries_pb2.Entry]]:
         """CreateFile creates a file or symbolic link, or with `overwrite` replaces an existing file's attributes.
         ALREADY_EXISTS when the name is taken, FAILED_PRECONDITION (IS_A_DIRECTORY) when it is a directory to overwrite.
         """
@@ -230,7 +289,7 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _files_pb2.StatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.Entry, _abc.Awaitable[_files_pb2.Entry]]:
+    ) -> _typing.Union[_entries_pb2.Entry, _abc.Awaitable[_entries_pb2.Entry]]:
         """Stat reads one entry. NOT_FOUND (FILE_NOT_FOUND) when it does not exist."""
 
     @_abc_1.abstractmethod
@@ -256,7 +315,7 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _files_pb2.SetAttributesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.Entry, _abc.Awaitable[_files_pb2.Entry]]:
+    ) -> _typing.Union[_entries_pb2.Entry, _abc.Awaitable[_entries_pb2.Entry]]:
         """SetAttributes changes the attributes that `update_mask` names. Concurrent changes of one entry are applied one by one."""
 
     @_abc_1.abstractmethod
@@ -277,56 +336,84 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _files_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_files_pb2.DeleteResponse, _abc.Awaitable[_files_pb2.DeleteResponse]]:
-        """Delete removes an entry. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless `recursive` is
-        set: then the whole tree below disappears at once, in constant time, and its space is reclaimed in the background.
+        """Delete removes an entry for good. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless
+        `recursive` is set: then the entry goes to the trash with the whole tree below it, at once and in constant time.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTrash(
+        self,
+        request: _trash_pb2.ListTrashRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trash_pb2.ListTrashResponse, _abc.Awaitable[_trash_pb2.ListTrashResponse]]:
+        """ListTrash reads what recursive deletes have put away, the oldest first, in pages."""
+
+    @_abc_1.abstractmethod
+    def RestoreFromTrash(
+        self,
+        request: _trash_pb2.RestoreFromTrashRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entries_pb2.Entry, _abc.Awaitable[_entries_pb2.Entry]]:
+        """RestoreFromTrash puts an entry back with everything below it, atomically and in constant time. NOT_FOUND
+        (TRASH_NOT_FOUND) when it is not in the trash any more; ALREADY_EXISTS when something has taken its place.
+        """
+
+    @_abc_1.abstractmethod
+    def EmptyTrash(
+        self,
+        request: _trash_pb2.EmptyTrashRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trash_pb2.EmptyTrashResponse, _abc.Awaitable[_trash_pb2.EmptyTrashResponse]]:
+        """EmptyTrash gives up what is in the trash, for good: it disappears from the trash at once, and its space is reclaimed
+        in the background.
         """
 
     @_abc_1.abstractmethod
     def SetXattr(
         self,
-        request: _files_pb2.SetXattrRequest,
+        request: _xattrs_pb2.SetXattrRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.SetXattrResponse, _abc.Awaitable[_files_pb2.SetXattrResponse]]:
+    ) -> _typing.Union[_xattrs_pb2.SetXattrResponse, _abc.Awaitable[_xattrs_pb2.SetXattrResponse]]:
         """SetXattr writes an extended attribute: at most 64 KiB, at most 64 per entry (RESOURCE_EXHAUSTED, LIMIT_REACHED)."""
 
     @_abc_1.abstractmethod
     def GetXattr(
         self,
-        request: _files_pb2.GetXattrRequest,
+        request: _xattrs_pb2.GetXattrRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.Xattr, _abc.Awaitable[_files_pb2.Xattr]]:
+    ) -> _typing.Union[_xattrs_pb2.Xattr, _abc.Awaitable[_xattrs_pb2.Xattr]]:
         """GetXattr reads one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
 
     @_abc_1.abstractmethod
     def ListXattrs(
         self,
-        request: _files_pb2.ListXattrsRequest,
+        request: _xattrs_pb2.ListXattrsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.ListXattrsResponse, _abc.Awaitable[_files_pb2.ListXattrsResponse]]:
+    ) -> _typing.Union[_xattrs_pb2.ListXattrsResponse, _abc.Awaitable[_xattrs_pb2.ListXattrsResponse]]:
         """ListXattrs reads all extended attributes of an entry, in the order of their names."""
 
     @_abc_1.abstractmethod
     def RemoveXattr(
         self,
-        request: _files_pb2.RemoveXattrRequest,
+        request: _xattrs_pb2.RemoveXattrRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.RemoveXattrResponse, _abc.Awaitable[_files_pb2.RemoveXattrResponse]]:
+    ) -> _typing.Union[_xattrs_pb2.RemoveXattrResponse, _abc.Awaitable[_xattrs_pb2.RemoveXattrResponse]]:
         """RemoveXattr deletes one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
 
     @_abc_1.abstractmethod
     def BatchGetXattrs(
         self,
-        request: _files_pb2.BatchGetXattrsRequest,
+        request: _xattrs_pb2.BatchGetXattrsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.BatchGetXattrsResponse, _abc.Awaitable[_files_pb2.BatchGetXattrsResponse]]:
+    ) -> _typing.Union[_xattrs_pb2.BatchGetXattrsResponse, _abc.Awaitable[_xattrs_pb2.BatchGetXattrsResponse]]:
         """BatchGetXattrs reads extended attributes of many entries at one revision."""
 
     @_abc_1.abstractmethod
     def Watch(
         self,
-        request: _files_pb2.WatchRequest,
+        request: _watch_pb2.WatchRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_files_pb2.WatchResponse], _abc.AsyncIterator[_files_pb2.WatchResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_watch_pb2.WatchResponse], _abc.AsyncIterator[_watch_pb2.WatchResponse]]:
         """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
         `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
         """

@@ -8,7 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from quartet.files.v1 import files_pb2 as _files_pb2
+from quartet.files.v1 import entries_pb2 as _entries_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -31,7 +31,7 @@ class Dentry(_message.Message):
     SPELLING_FIELD_NUMBER: _builtins.int
     ino: _builtins.int
     """Inode number of the child."""
-    type: _files_pb2.EntryType.ValueType
+    type: _entries_pb2.EntryType.ValueType
     """What the child is."""
     spelling: _builtins.str
     """The name as given, where it differs from the NFC form in the key."""
@@ -39,7 +39,7 @@ class Dentry(_message.Message):
         self,
         *,
         ino: _builtins.int = ...,
-        type: _files_pb2.EntryType.ValueType = ...,
+        type: _entries_pb2.EntryType.ValueType = ...,
         spelling: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -61,12 +61,12 @@ class Inode(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
-    type: _files_pb2.EntryType.ValueType
+    type: _entries_pb2.EntryType.ValueType
     """What it is."""
     gen: _builtins.int
     """Generation: 1 at creation, one more with each change of the attributes."""
     @_builtins.property
-    def attributes(self) -> _files_pb2.Attributes:
+    def attributes(self) -> _entries_pb2.Attributes:
         """What the client says about it."""
 
     @_builtins.property
@@ -80,9 +80,9 @@ class Inode(_message.Message):
     def __init__(
         self,
         *,
-        type: _files_pb2.EntryType.ValueType = ...,
+        type: _entries_pb2.EntryType.ValueType = ...,
         gen: _builtins.int = ...,
-        attributes: _files_pb2.Attributes | None = ...,
+        attributes: _entries_pb2.Attributes | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
@@ -143,6 +143,42 @@ class Detached(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Detached: _TypeAlias = Detached  # noqa: Y015
+
+@_typing.final
+class Trashed(_message.Message):
+    """Trashed is the value of a trash key: an entry that was cut off by a recursive delete and may come back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INO_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    ino: _builtins.int
+    """Inode number of the entry."""
+    type: _entries_pb2.EntryType.ValueType
+    """What it is."""
+    path: _builtins.str
+    """Path it had, as it was spelled."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was cut off."""
+
+    def __init__(
+        self,
+        *,
+        ino: _builtins.int = ...,
+        type: _entries_pb2.EntryType.ValueType = ...,
+        path: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "path", b"path", "time", b"time", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trashed: _TypeAlias = Trashed  # noqa: Y015
 
 @_typing.final
 class Created(_message.Message):
