@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -164,7 +164,7 @@ class BlobStore(Protocol):
 
     def read(
         self, zone: str, digest: Digest, offset: int = 0, length: int | None = None, *, verify: bool | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes from `offset`, at most `length` of them (None: all), in pieces of at most 1 MiB, none empty.
 
         A length beyond the end ends at the end. Whoever stops early closes the iterator. `verify` says whether the digest is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from quartet_server.errors import QuartetError
@@ -93,7 +93,7 @@ class MemoryBlobs:
 
     async def read(
         self, zone: str, digest: Digest, offset: int = 0, length: int | None = None, *, verify: bool | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """See `BlobStore.read`; memory is not verified."""
         blob = self._find(zone, digest)
         if blob is None:
