@@ -116,10 +116,30 @@ class AsyncFiles:
         return results
 
     async def list(
-        self, path: str, *, detail: bool = False, serializable: bool = False, page_size: int = BATCH
+        self,
+        path: str,
+        *,
+        detail: bool = False,
+        recursive: bool = False,
+        glob: str = "",
+        type: pb.EntryType.ValueType = pb.ENTRY_TYPE_UNSPECIFIED,  # noqa: A002 - the field's name
+        serializable: bool = False,
+        page_size: int = BATCH,
     ) -> AsyncIterator[pb.Entry]:
-        """Yield the entries of a directory by name, fetching pages as needed; all pages show one revision."""
-        request = pb.ListRequest(path=path, detail=detail, serializable=serializable, page_size=page_size)
+        """Yield the entries of a directory by name, fetching pages as needed; all pages show one revision.
+
+        With `recursive` everything below, each directory before what it holds; with `glob`, such as `src/**/*.py`, what
+        matches it below `path`; with `type` only entries of that type.
+        """
+        request = pb.ListRequest(
+            path=path,
+            detail=detail,
+            recursive=recursive,
+            glob=glob,
+            type=type,
+            serializable=serializable,
+            page_size=page_size,
+        )
         while True:
             page = await self._transport.call(lambda at: at.files.List, request, safe=True)
             for entry in page.entries:
@@ -129,12 +149,9 @@ class AsyncFiles:
             request.page_token = page.next_page_token
 
     async def walk(self, path: str, *, detail: bool = False, serializable: bool = False) -> AsyncIterator[pb.Entry]:
-        """Yield everything below a directory, each directory before what it holds."""
-        async for entry in self.list(path, detail=detail, serializable=serializable):
+        """Yield everything below a directory as one revision shows it, each directory before what it holds."""
+        async for entry in self.list(path, detail=detail, serializable=serializable, recursive=True):
             yield entry
-            if entry.type == pb.ENTRY_TYPE_DIRECTORY:
-                async for below in self.walk(entry.path, detail=detail, serializable=serializable):
-                    yield below
 
     async def set_attributes(
         self,

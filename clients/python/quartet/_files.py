@@ -129,10 +129,30 @@ class Files:
         return results
 
     def list(
-        self, path: str, *, detail: bool = False, serializable: bool = False, page_size: int = BATCH
+        self,
+        path: str,
+        *,
+        detail: bool = False,
+        recursive: bool = False,
+        glob: str = "",
+        type: pb.EntryType.ValueType = pb.ENTRY_TYPE_UNSPECIFIED,  # noqa: A002 - the field's name
+        serializable: bool = False,
+        page_size: int = BATCH,
     ) -> Iterator[pb.Entry]:
-        """Yield the entries of a directory by name, fetching pages as needed; all pages show one revision."""
-        request = pb.ListRequest(path=path, detail=detail, serializable=serializable, page_size=page_size)
+        """Yield the entries of a directory by name, fetching pages as needed; all pages show one revision.
+
+        With `recursive` everything below, each directory before what it holds; with `glob`, such as `src/**/*.py`, what
+        matches it below `path`; with `type` only entries of that type.
+        """
+        request = pb.ListRequest(
+            path=path,
+            detail=detail,
+            recursive=recursive,
+            glob=glob,
+            type=type,
+            serializable=serializable,
+            page_size=page_size,
+        )
         while True:
             page = self._transport.call(lambda at: at.files.List, request, safe=True)
             yield from page.entries
@@ -141,11 +161,8 @@ class Files:
             request.page_token = page.next_page_token
 
     def walk(self, path: str, *, detail: bool = False, serializable: bool = False) -> Iterator[pb.Entry]:
-        """Yield everything below a directory, each directory before what it holds."""
-        for entry in self.list(path, detail=detail, serializable=serializable):
-            yield entry
-            if entry.type == pb.ENTRY_TYPE_DIRECTORY:
-                yield from self.walk(entry.path, detail=detail, serializable=serializable)
+        """Yield everything below a directory as one revision shows it, each directory before what it holds."""
+        return self.list(path, detail=detail, serializable=serializable, recursive=True)
 
     def set_attributes(
         self,

@@ -1,17 +1,20 @@
-"""`quartet ls|stat|mkdir|rm|mv|tree`: the tree by hand."""
+"""`quartet ls|find|stat|mkdir|rm|mv|tree`: the tree by hand."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
-from quartet import Client, NotFound
+from quartet import Client, Entry, NotFound
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.cli.connection import Endpoints, Remote, Zone, connected, remote
 from quartet_server.cli.output import Output, print_json, print_table, printable
 from quartet_server.cli.rows import TYPES, entry_row
 
+_Type = Literal["file", "directory", "symlink"]
 _Recursive = Annotated[bool, Parameter(name=["--recursive", "-r"], negative="", help="With everything below.")]
 _Parents = Annotated[bool, Parameter(name=["--parents", "-p"], negative="", help="Missing parents too; may exist.")]
 
@@ -20,10 +23,20 @@ def register(app: App) -> None:
     """Add the commands to `app`."""
 
     @app.command
-    def ls(path: Remote = "/", /, *, endpoints: Endpoints = None, zone: Zone = "", output: Output = "table") -> None:
+    def ls(
+        path: Remote = "/",
+        /,
+        *,
+        long: Annotated[
+            bool, Parameter(name=["--long", "-l"], negative="", help="With mode, owner, size and time.")
+        ] = False,
+        endpoints: Endpoints = None,
+        zone: Zone = "",
+        output: Output = "table",
+    ) -> None:
         """List a directory, or show a file.
 
-        **Example**: `quartet ls qt:/docs`
+        **Example**: `quartet ls -l qt:/docs`
         """
         with connected(endpoints, zone) as client:
             entry = client.files.stat(remote(path))
@@ -31,8 +44,37 @@ def register(app: App) -> None:
             rows = [entry_row(one) for one in (client.files.list(entry.path, detail=True) if isdir else [entry])]
         if output == "json":
             print_json(rows)
-        else:
+        elif long:
             print_table(rows, ("mode", "owner", "size", "mtime", "name"))
+        else:
+            for row in rows:
+                print(printable(row["name"]))
+
+    @app.command
+    def find(
+        path: Remote = "/",
+        glob: Annotated[str, Parameter(help="Pattern below the path, like src/**/*.py; ** is any directories.")] = "**",
+        /,
+        *,
+        name: Annotated[str, Parameter(help="Pattern for the last component alone.")] = "",
+        type_: Annotated[_Type | None, Parameter(name="--type", help="Only entries of this type.")] = None,
+        endpoints: Endpoints = None,
+        zone: Zone = "",
+        output: Output = "table",
+    ) -> None:
+        """Show the paths of what matches, in one revision of the tree.
+
+        **Example**: `quartet find qt:/docs --name '*.txt' --type file`
+        """
+        pattern = f"{glob}/{name}" if name and glob != "**" else f"**/{name}" if name else glob
+        kind = next((kind for kind, word in TYPES.items() if word == type_), pb.ENTRY_TYPE_UNSPECIFIED)
+        with connected(endpoints, zone) as client:
+            found = client.files.list(remote(path), glob=pattern, type=kind, detail=output == "json")
+            if output == "json":
+                print_json([entry_row(entry) for entry in found])
+                return
+            for entry in found:
+                print(printable(entry.path))
 
     @app.command
     def stat(path: Remote, /, *, endpoints: Endpoints = None, zone: Zone = "", output: Output = "table") -> None:
@@ -140,21 +182,23 @@ def register(app: App) -> None:
             if output == "json":
                 print_json([entry_row(entry) for entry in client.files.walk(top, detail=True)])
                 return
-            print(printable(top))
+            below: dict[str, list[Entry]] = defaultdict(list)
             counts = {"directory": 0, "file": 0, "symlink": 0}
-            _draw(client, top, "", counts)
+            for entry in client.files.walk(top):
+                below[entry.path.rpartition("/")[0] or "/"].append(entry)
+                counts[TYPES[entry.type]] += 1
+        print(printable(top))
+        _draw(below, top, "")
         print(f"\n{counts['directory']} directories, {counts['file'] + counts['symlink']} files")
 
 
-def _draw(client: Client, path: str, indent: str, counts: dict[str, int]) -> None:
+def _draw(below: Mapping[str, list[Entry]], path: str, indent: str) -> None:
     """Print what a directory holds, as tree(1) draws it."""
-    entries = list(client.files.list(path))
+    entries = below.get(path, [])
     for i, entry in enumerate(entries):
         last = i == len(entries) - 1
         print(f"{indent}{'└── ' if last else '├── '}{printable(entry.name)}")
-        counts[TYPES[entry.type]] += 1
-        if entry.type == pb.ENTRY_TYPE_DIRECTORY:
-            _draw(client, entry.path, indent + ("    " if last else "│   "), counts)
+        _draw(below, entry.path, indent + ("    " if last else "│   "))
 
 
 def _is_directory(client: Client, path: str) -> bool:

@@ -9,6 +9,7 @@ from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.errors import FieldInvalid, LimitReached, QuartetError
 from quartet_server.files import keys, paths, records, tokens
+from quartet_server.files.below import Below
 from quartet_server.files.paths import Path
 from quartet_server.files.resolve import Step, Walk
 from quartet_server.files.tokens import MESSAGE, MOST
@@ -57,6 +58,8 @@ async def list_directory(tree: Tree, zone: str, request: pb.ListRequest) -> pb.L
     """Read a page of a directory, at the revision of the first page while it can be had."""
     path = paths.parse(request.path)
     tokens.page_size(request.page_size)
+    if request.glob or request.type:
+        Below(zone, request, Snapshot(tree.store))  # refuses what makes no sense before anything is read
     token = tokens.decode(request.page_token, storage_pb2.PageToken, tokens.checksum(zone, request))
     if not request.page_token:
         snapshot = Snapshot(tree.store, serializable=request.serializable)
@@ -79,6 +82,12 @@ async def _page(
     tree: Tree, zone: str, request: pb.ListRequest, path: Path, snapshot: Snapshot, token: storage_pb2.PageToken
 ) -> pb.ListResponse:
     """Read the page after the token's last name, as `snapshot` shows the token's directory."""
+    if request.recursive or request.glob or request.type:
+        answer = await Below(zone, request, snapshot).page(path, token)
+        if token.frames:
+            token.revision = answer.revision
+            answer.next_page_token = tokens.encode(token)
+        return answer
     size = tokens.page_size(request.page_size)
     start = keys.dentry(zone, token.ino, token.last + b"\0" if token.last else b"")
     found = await snapshot.scan(start, ops.prefix_end(keys.dentry(zone, token.ino, b"")), size)

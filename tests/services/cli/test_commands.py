@@ -60,6 +60,18 @@ def test_files_are_made_shown_moved_and_removed(quartet: Any) -> None:
     assert quartet("trash", "list", "-o", "json") == []
 
 
+def test_entries_are_found_by_pattern_name_and_type(quartet: Any) -> None:
+    quartet("mkdir", "-p", "/find/src/py")
+    quartet("mkdir", "/find/src/js")
+    assert quartet("find", "qt:/find", "--name", "[jp]*") == "/find/src/js\n/find/src/py\n"
+    assert quartet("find", "/find", "src/**", "--name", "py") == "/find/src/py\n"
+    assert [row["path"] for row in quartet("find", "/find", "s*", "-o", "json")] == ["/find/src"]
+    assert quartet("find", "/find", "--type", "file", "-o", "json") == []
+    assert quartet("ls", "/find/src") == "js\npy\n"
+    assert "drwxr-xr-x" in quartet("ls", "-l", "/find/src")
+    quartet("rm", "-r", "--permanent", "/find")
+
+
 def test_a_path_that_is_not_remote_is_a_mistake_on_the_command_line(quartet: Any) -> None:
     with pytest.raises(CommandError) as caught:
         quartet("ls", "docs")
@@ -97,7 +109,7 @@ def test_nodes_and_zones_are_listed(quartet: Any) -> None:
 
 
 def test_every_table_prints_without_json(quartet: Any) -> None:
-    for arguments in (["ls"], ["stat", "/"], ["tree"], ["settings", "list"], ["flags", "list"], ["node", "list"],
+    for arguments in (["ls", "-l"], ["stat", "/"], ["tree"], ["settings", "list"], ["flags", "list"], ["node", "list"],
                       ["zone", "list"]):  # fmt: skip
         assert quartet(*arguments)
 

@@ -429,6 +429,9 @@ class ListRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     SERIALIZABLE_FIELD_NUMBER: _builtins.int
+    RECURSIVE_FIELD_NUMBER: _builtins.int
+    GLOB_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the directory."""
     page_size: _builtins.int
@@ -439,6 +442,14 @@ class ListRequest(_message.Message):
     """Read the attributes, etag and times of each entry too."""
     serializable: _builtins.bool
     """Read what this node has, without a quorum round: some committed prefix."""
+    recursive: _builtins.bool
+    """Everything below the directory."""
+    glob: _builtins.str
+    """Only what matches this pattern, which is relative to `path` and decides by itself how deep to look: `*`, `?` and
+    `[...]` stand for characters of a name, `**` for any number of directories. At most 1,024 bytes and 64 components.
+    """
+    type: _entries_pb2.EntryType.ValueType
+    """Only entries of this type."""
     def __init__(
         self,
         *,
@@ -447,10 +458,13 @@ class ListRequest(_message.Message):
         page_token: _builtins.str = ...,
         detail: _builtins.bool = ...,
         serializable: _builtins.bool = ...,
+        recursive: _builtins.bool = ...,
+        glob: _builtins.str = ...,
+        type: _entries_pb2.EntryType.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "page_size", b"page_size", "page_token", b"page_token", "path", b"path", "serializable", b"serializable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "glob", b"glob", "page_size", b"page_size", "page_token", b"page_token", "path", b"path", "recursive", b"recursive", "serializable", b"serializable", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -216,7 +216,9 @@ class FileServiceServicer:
 
     def List(self, request, context):
         """List reads a directory in pages, in the order of the names' NFC bytes. All pages show the revision of the first one,
-        unless it was compacted meanwhile, which the answer says.
+        unless it was compacted meanwhile, which the answer says. With `recursive` or `glob` it reads what is below too, each
+        directory before what it holds; directories deeper than 64 components, which no path reaches, are not looked into.
+        One call looks at 10,000 entries at most: with a filter a page can be short, even empty, and have a token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

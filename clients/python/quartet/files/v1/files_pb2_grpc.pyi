@@ -110,7 +110,9 @@ class FileServiceStub:
     """BatchStat reads many entries at one revision; a missing one is told in its own result."""
     List: _grpc.UnaryUnaryMultiCallable[_files_pb2.ListRequest, _files_pb2.ListResponse]
     """List reads a directory in pages, in the order of the names' NFC bytes. All pages show the revision of the first one,
-    unless it was compacted meanwhile, which the answer says.
+    unless it was compacted meanwhile, which the answer says. With `recursive` or `glob` it reads what is below too, each
+    directory before what it holds; directories deeper than 64 components, which no path reaches, are not looked into.
+    One call looks at 10,000 entries at most: with a filter a page can be short, even empty, and have a token.
     """
     SetAttributes: _grpc.UnaryUnaryMultiCallable[_files_pb2.SetAttributesRequest, _entries_pb2.Entry]
     """SetAttributes changes the attributes that `update_mask` names. Concurrent changes of one entry are applied one by one."""
@@ -192,7 +194,9 @@ class FileServiceAsyncStub(FileServiceStub):
     """BatchStat reads many entries at one revision; a missing one is told in its own result."""
     List: _aio.UnaryUnaryMultiCallable[_files_pb2.ListRequest, _files_pb2.ListResponse]  # type: ignore[assignment]
     """List reads a directory in pages, in the order of the names' NFC bytes. All pages show the revision of the first one,
-    unless it was compacted meanwhile, which the answer says.
+    unless it was compacted meanwhile, which the answer says. With `recursive` or `glob` it reads what is below too, each
+    directory before what it holds; directories deeper than 64 components, which no path reaches, are not looked into.
+    One call looks at 10,000 entries at most: with a filter a page can be short, even empty, and have a token.
     """
     SetAttributes: _aio.UnaryUnaryMultiCallable[_files_pb2.SetAttributesRequest, _entries_pb2.Entry]  # type: ignore[assignment]
     """SetAttributes changes the attributes that `update_mask` names. Concurrent changes of one entry are applied one by one."""
@@ -307,7 +311,9 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_files_pb2.ListResponse, _abc.Awaitable[_files_pb2.ListResponse]]:
         """List reads a directory in pages, in the order of the names' NFC bytes. All pages show the revision of the first one,
-        unless it was compacted meanwhile, which the answer says.
+        unless it was compacted meanwhile, which the answer says. With `recursive` or `glob` it reads what is below too, each
+        directory before what it holds; directories deeper than 64 components, which no path reaches, are not looked into.
+        One call looks at 10,000 entries at most: with a filter a page can be short, even empty, and have a token.
         """
 
     @_abc_1.abstractmethod

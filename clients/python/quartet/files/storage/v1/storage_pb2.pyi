@@ -234,11 +234,40 @@ class PageToken(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class Frame(_message.Message):
+        """Frame is a directory on the way down to where a page ended."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        INO_FIELD_NUMBER: _builtins.int
+        LAST_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        ino: _builtins.int
+        """Inode number."""
+        last: _builtins.bytes
+        """NFC bytes of the last name looked at."""
+        name: _builtins.str
+        """The directory's own name as it was spelled; empty for the one that is listed."""
+        def __init__(
+            self,
+            *,
+            ino: _builtins.int = ...,
+            last: _builtins.bytes = ...,
+            name: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "last", b"last", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     INO_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     CHECKSUM_FIELD_NUMBER: _builtins.int
     SNAPSHOT_LOST_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
     ino: _builtins.int
     """Inode number of the directory."""
     last: _builtins.bytes
@@ -249,6 +278,10 @@ class PageToken(_message.Message):
     """First eight bytes of the SHA-256 of the request, page_size and page_token aside."""
     snapshot_lost: _builtins.bool
     """The revision was compacted and later pages read the newest state."""
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___PageToken.Frame]:
+        """From the listed directory down, where more than that directory is listed."""
+
     def __init__(
         self,
         *,
@@ -257,10 +290,11 @@ class PageToken(_message.Message):
         revision: _builtins.int = ...,
         checksum: _builtins.bytes = ...,
         snapshot_lost: _builtins.bool = ...,
+        frames: _abc.Iterable[Global___PageToken.Frame] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "ino", b"ino", "last", b"last", "revision", b"revision", "snapshot_lost", b"snapshot_lost"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "frames", b"frames", "ino", b"ino", "last", b"last", "revision", b"revision", "snapshot_lost", b"snapshot_lost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
