@@ -11,7 +11,7 @@ QuartetError
 ├── AlreadyExists           FileExists NodeExists ZoneExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle RootFixed ZoneNotEmpty
 │                           ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
-│                           ClusterUnsupported AuthorityMissing
+│                           ClusterUnsupported AuthorityMissing BlobInUse
 ├── Aborted                 EtagStale Contention
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached
 ├── Cancelled               WatchCancelled
@@ -270,6 +270,10 @@ class AuthorityMissing(
     " --raft-cert DIR/NAME.crt --raft-key DIR/NAME.key",
 ):
     """The node cannot sign certificates: it does not hold the key of the cluster's authority."""
+
+
+class BlobInUse(FailedPrecondition, hint="leave it to collection, or end the pin first"):
+    """Something holds a blob that was to be deleted."""
 
 
 class Aborted(QuartetError, code=_C.ABORTED):

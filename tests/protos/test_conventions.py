@@ -29,6 +29,10 @@ UNPAGED = {
     "quartet.cluster.v1.ClusterService.ListZones": "an operator's call; tenants are counted in tens",
 }
 SAFE_TWICE = {
+    "quartet.objects.v1.ObjectService.PutStream": "the digest of the bytes makes a second put the same put",
+    "quartet.objects.v1.ObjectService.Pin": "the pin's id, which its caller chooses, makes a second pin the same pin",
+    "quartet.objects.v1.ObjectService.Unpin": "a pin that is gone cannot end again",
+    "quartet.objects.v1.ObjectService.Delete": "a blob that is gone cannot be deleted again",
     "quartet.files.v1.FileService.EmptyTrash": "what a repetition gives up was named, or is as old as what it named",
     "quartet.cluster.v1.ClusterService.CreateJoinToken": "a second token expires as the first does",
     "quartet.cluster.v1.ClusterService.Join": "the node's name makes a second join the same join",

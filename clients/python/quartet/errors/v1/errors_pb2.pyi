@@ -235,6 +235,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "AUTHORITY_MISSING", "domain": "quartet.dev", "metadata": {"hint": "quartet cert node n4 --dir DIR"}}
     """
+    ERROR_REASON_BLOB_IN_USE: _ErrorReason.ValueType  # 55
+    """ERROR_REASON_BLOB_IN_USE (FAILED_PRECONDITION): a blob cannot be deleted while something holds it, such as a pin. None
+    of the call's blobs was deleted. Metadata names one that is held.
+
+        {"reason": "BLOB_IN_USE", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "leave it to collection, or end the pin first"}}
+    """
     ERROR_REASON_ETAG_STALE: _ErrorReason.ValueType  # 34
     """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
 
@@ -542,6 +548,12 @@ ERROR_REASON_AUTHORITY_MISSING: ErrorReason.ValueType  # 49
 authority and signs nothing.
 
     {"reason": "AUTHORITY_MISSING", "domain": "quartet.dev", "metadata": {"hint": "quartet cert node n4 --dir DIR"}}
+"""
+ERROR_REASON_BLOB_IN_USE: ErrorReason.ValueType  # 55
+"""ERROR_REASON_BLOB_IN_USE (FAILED_PRECONDITION): a blob cannot be deleted while something holds it, such as a pin. None
+of the call's blobs was deleted. Metadata names one that is held.
+
+    {"reason": "BLOB_IN_USE", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "leave it to collection, or end the pin first"}}
 """
 ERROR_REASON_ETAG_STALE: ErrorReason.ValueType  # 34
 """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
