@@ -11,7 +11,7 @@ QuartetError
 ├── AlreadyExists           FileExists NodeExists ZoneExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle RootFixed ZoneNotEmpty
 │                           ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
-│                           ClusterUnsupported AuthorityMissing BlobInUse
+│                           ClusterUnsupported AuthorityMissing BlobInUse LinkChain
 ├── Aborted                 EtagStale Contention
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached
 ├── Cancelled               WatchCancelled
@@ -234,6 +234,10 @@ class DirectoryCycle(FailedPrecondition):
 
 class RootFixed(FailedPrecondition):
     """The root of a zone cannot be created, deleted, moved or replaced."""
+
+
+class LinkChain(FailedPrecondition):
+    """A symbolic link leads to another one, and only one is followed."""
 
 
 class ZoneNotEmpty(FailedPrecondition, hint="quartet ls / --zone NAME"):

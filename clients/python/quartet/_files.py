@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from quartet._errors import NotFound, Unavailable
 from quartet._retry import Backoff
@@ -105,9 +106,9 @@ class Files:
             results.extend(answer.results)
         return results
 
-    def stat(self, path: str, *, serializable: bool = False, revision: int = 0) -> pb.Entry:
-        """Read one entry, at a past revision if given."""
-        request = pb.StatRequest(path=path, serializable=serializable, revision=revision)
+    def stat(self, path: str, *, follow: bool = False, serializable: bool = False, revision: int = 0) -> pb.Entry:
+        """Read one entry, at a past revision if given; with `follow` what a symbolic link leads to."""
+        request = pb.StatRequest(path=path, follow=follow, serializable=serializable, revision=revision)
         return self._transport.call(lambda at: at.files.Stat, request, safe=True)
 
     def exists(self, path: str, *, serializable: bool = False) -> bool:
@@ -120,11 +121,13 @@ class Files:
             return False
         return True
 
-    def stat_many(self, paths: Sequence[str], *, serializable: bool = False) -> list[pb.StatResult]:
+    def stat_many(
+        self, paths: Sequence[str], *, follow: bool = False, serializable: bool = False
+    ) -> list[pb.StatResult]:
         """Read any number of entries, 1,000 per call, those of one call at one revision."""
         results: list[pb.StatResult] = []
         for i in range(0, len(paths), BATCH):
-            request = pb.BatchStatRequest(paths=paths[i : i + BATCH], serializable=serializable)
+            request = pb.BatchStatRequest(paths=paths[i : i + BATCH], follow=follow, serializable=serializable)
             results.extend(self._transport.call(lambda at: at.files.BatchStat, request, safe=True).results)
         return results
 
@@ -134,6 +137,7 @@ class Files:
         *,
         detail: bool = False,
         recursive: bool = False,
+        follow: bool = False,
         glob: str = "",
         type: pb.EntryType.ValueType = pb.ENTRY_TYPE_UNSPECIFIED,  # noqa: A002 - the field's name
         serializable: bool = False,
@@ -142,12 +146,13 @@ class Files:
         """Yield the entries of a directory by name, fetching pages as needed; all pages show one revision.
 
         With `recursive` everything below, each directory before what it holds; with `glob`, such as `src/**/*.py`, what
-        matches it below `path`; with `type` only entries of that type.
+        matches it below `path`; with `type` only entries of that type. With `follow` the path may be a link to a directory.
         """
         request = pb.ListRequest(
             path=path,
             detail=detail,
             recursive=recursive,
+            follow=follow,
             glob=glob,
             type=type,
             serializable=serializable,
@@ -163,6 +168,27 @@ class Files:
     def walk(self, path: str, *, detail: bool = False, serializable: bool = False) -> Iterator[pb.Entry]:
         """Yield everything below a directory as one revision shows it, each directory before what it holds."""
         return self.list(path, detail=detail, serializable=serializable, recursive=True)
+
+    def touch(
+        self,
+        path: str,
+        mtime: Timestamp | None = None,
+        *,
+        no_create: bool = False,
+        if_match: str = "",
+        if_none_match: str = "",
+        request_id: str = "",
+    ) -> pb.Entry:
+        """Give an entry a new mtime, now without one; where there is nothing, create an empty file."""
+        request = pb.TouchRequest(
+            path=path,
+            mtime=mtime,
+            no_create=no_create,
+            if_match=if_match,
+            if_none_match=if_none_match,
+            request_id=request_id or self._new_id(),
+        )
+        return self._transport.call(lambda at: at.files.Touch, request, safe=True)
 
     def set_attributes(
         self,

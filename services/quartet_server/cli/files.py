@@ -1,4 +1,4 @@
-"""`quartet ls|find|stat|mkdir|rm|mv|tree`: the tree by hand."""
+"""`quartet ls|find|stat|mkdir|touch|ln|rm|mv|tree`: the tree by hand."""
 
 from __future__ import annotations
 
@@ -77,14 +77,22 @@ def register(app: App) -> None:
                 print(printable(entry.path))
 
     @app.command
-    def stat(path: Remote, /, *, endpoints: Endpoints = None, zone: Zone = "", output: Output = "table") -> None:
+    def stat(
+        path: Remote,
+        /,
+        *,
+        follow: Annotated[bool, Parameter(name=["--follow", "-L"], negative="", help="What a link leads to.")] = False,
+        endpoints: Endpoints = None,
+        zone: Zone = "",
+        output: Output = "table",
+    ) -> None:
         """Show everything about an entry.
 
         **Example**: `quartet stat qt:/docs/a.txt -o json`
         """
         with connected(endpoints, zone) as client:
-            row = entry_row(client.files.stat(remote(path)))
-            row["xattrs"] = {name: value.hex() for name, value in client.files.list_xattrs(remote(path)).items()}
+            row = entry_row(client.files.stat(remote(path), follow=follow))
+            row["xattrs"] = {name: value.hex() for name, value in client.files.list_xattrs(row["path"]).items()}
         if output == "json":
             print_json(row)
         else:
@@ -106,6 +114,51 @@ def register(app: App) -> None:
         """
         with connected(endpoints, zone) as client:
             entry = client.files.mkdir(remote(path), parents=parents, attributes=pb.Attributes(mode=0o755))
+        if output == "json":
+            print_json(entry_row(entry))
+
+    @app.command
+    def touch(
+        path: Remote,
+        /,
+        *,
+        no_create: Annotated[bool, Parameter(name=["--no-create", "-c"], negative="")] = False,
+        endpoints: Endpoints = None,
+        zone: Zone = "",
+        output: Output = "table",
+    ) -> None:
+        """Give an entry the present time; where there is nothing, make an empty file.
+
+        **Example**: `quartet touch qt:/docs/a.txt`
+
+        Args:
+            path: What to touch.
+            no_create: Make no file.
+            endpoints: HOST:PORT,... of nodes.
+            zone: Zone to act in.
+            output: How data is printed.
+        """
+        with connected(endpoints, zone) as client:
+            entry = client.files.touch(remote(path), no_create=no_create)
+        if output == "json":
+            print_json(entry_row(entry))
+
+    @app.command
+    def ln(
+        target: Annotated[str, Parameter(help="What the link says: from the directory that holds it, or from /.")],
+        path: Remote,
+        /,
+        *,
+        endpoints: Endpoints = None,
+        zone: Zone = "",
+        output: Output = "table",
+    ) -> None:
+        """Make a symbolic link.
+
+        **Example**: `quartet ln ../shared/notes.txt qt:/docs/notes.txt`
+        """
+        with connected(endpoints, zone) as client:
+            entry = client.files.symlink(remote(path), target)
         if output == "json":
             print_json(entry_row(entry))
 

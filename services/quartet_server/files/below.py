@@ -114,7 +114,11 @@ class Below:
                 kv = (await self._snapshot.get([key])).get(key)
                 if kv is None or Step.of(kv).ino != frame.ino:
                     break
-            states = self._glob.advance(above.states, above.last.decode(errors="replace")) if self._glob is not None else _NOWHERE
+            states = (
+                self._glob.advance(above.states, above.last.decode(errors="replace"))
+                if self._glob is not None
+                else _NOWHERE
+            )
             self._frames.append(_Frame(frame.ino, f"{above.path}/{frame.name}", above.depth + 1, states, frame.last))
 
     async def _read(self, frame: _Frame) -> None:

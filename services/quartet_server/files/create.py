@@ -1,4 +1,4 @@
-"""Mkdir, CreateFile and SetAttributes: single entries come to be and change."""
+"""Mkdir, CreateFile, Touch and SetAttributes: single entries come to be and change."""
 
 from __future__ import annotations
 
@@ -79,13 +79,7 @@ async def create_file(tree: Tree, zone: str, request: pb.CreateFileRequest, clai
             return _rewrite(tree, zone, walk, inode, revision)
         walk.demand_parent()
         records.require(path, None, request.if_match, "")
-        ino = (await tree.inos.take(zone, 1))[0]
-        inode = records.new_inode(kind, request.attributes, tree.now())
-        return Plan(
-            records.entry(str(path), path.names[-1], ino, inode),
-            [*walk.compares(), ops.absent(keys.dentry(zone, walk.ino, path.keys[-1]))],
-            records.writes(zone, walk.ino, path.keys[-1], path.names[-1], ino, inode),
-        )
+        return await _new(tree, zone, walk, records.new_inode(kind, request.attributes, tree.now()))
 
     return _at(*await tree.mutator.run(pb.Entry, build, claim))
 
@@ -114,6 +108,42 @@ async def set_attributes(tree: Tree, zone: str, request: pb.SetAttributesRequest
         return _rewrite(tree, zone, walk, inode, revision)
 
     return _at(*await tree.mutator.run(pb.Entry, build, claim))
+
+
+async def touch(tree: Tree, zone: str, request: pb.TouchRequest, claim: Claim | None) -> pb.Entry:
+    """Give an entry a new mtime, or create an empty file."""
+    path = paths.parse(request.path)
+    await tree.ensure(zone)
+
+    async def build(snapshot: Snapshot) -> Plan[pb.Entry]:
+        now = tree.now()
+        mtime = request.mtime if request.HasField("mtime") else now
+        walk = (await Resolver(zone, snapshot).walk(path)).demand_parent()
+        if not walk.complete:
+            if request.no_create:
+                walk.demand()
+            records.require(path, None, request.if_match, "")
+            attributes = pb.Attributes(mode=0o644, mtime=mtime)
+            records.check(attributes, records.FILE)
+            return await _new(tree, zone, walk, records.new_inode(records.FILE, attributes, now))
+        inode, revision = await _inode(zone, walk, snapshot)
+        records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
+        inode.attributes.mtime.CopyFrom(mtime)
+        records.check(inode.attributes, inode.type)
+        return _rewrite(tree, zone, walk, inode, revision)
+
+    return _at(*await tree.mutator.run(pb.Entry, build, claim))
+
+
+async def _new(tree: Tree, zone: str, walk: Walk, inode: storage_pb2.Inode) -> Plan[pb.Entry]:
+    """Plan the entry that the walk's path lacks at its end."""
+    path = walk.path
+    ino = (await tree.inos.take(zone, 1))[0]
+    return Plan(
+        records.entry(str(path), path.names[-1], ino, inode),
+        [*walk.compares(), ops.absent(keys.dentry(zone, walk.ino, path.keys[-1]))],
+        records.writes(zone, walk.ino, path.keys[-1], path.names[-1], ino, inode),
+    )
 
 
 def _rewrite(tree: Tree, zone: str, walk: Walk, inode: storage_pb2.Inode, revision: int) -> Plan[pb.Entry]:

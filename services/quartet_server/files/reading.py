@@ -24,7 +24,10 @@ async def stat(tree: Tree, zone: str, request: pb.StatRequest) -> pb.Entry:
     path = paths.parse(request.path)
     snapshot = _snapshot(tree, request.serializable, request.revision)
     resolver = await tree.resolver(zone, snapshot)
-    walk = (await resolver.walk(path)).demand()
+    walk = await resolver.walk(path)
+    if request.follow:
+        walk = (await resolver.past_links([walk]))[0]
+    walk.demand()
     inode = (await tree.inodes(resolver, zone, [walk.ino]))[walk.ino]
     return _entry(walk, inode, snapshot.revision)
 
@@ -41,7 +44,8 @@ async def batch_stat(tree: Tree, zone: str, request: pb.BatchStatRequest) -> pb.
             parsed[position] = paths.parse(text)
         except QuartetError as error:
             answer.results[position].failure.CopyFrom(records.failure(error))
-    walks = dict(zip(parsed, await resolver.walks(list(parsed.values())), strict=True))
+    found = await resolver.walks(list(parsed.values()))
+    walks = dict(zip(parsed, await resolver.past_links(found) if request.follow else found, strict=True))
     inodes = await tree.inodes(resolver, zone, list({walk.ino for walk in walks.values() if walk.complete}))
     for position, walk in walks.items():
         if problem := walk.problem():
@@ -64,9 +68,14 @@ async def list_directory(tree: Tree, zone: str, request: pb.ListRequest) -> pb.L
     if not request.page_token:
         snapshot = Snapshot(tree.store, serializable=request.serializable)
         resolver = await tree.resolver(zone, snapshot)
-        walk = (await resolver.walk(path)).demand_directory()
-        token.ino = walk.ino
-        return await _page(tree, zone, request, path, snapshot, token)
+        walk = await resolver.walk(path)
+        if request.follow:
+            walk = (await resolver.past_links([walk]))[0]
+        token.ino = walk.demand_directory().ino
+        if walk.path != path:
+            token.path = str(walk.path)
+        return await _page(tree, zone, request, walk.path, snapshot, token)
+    path = paths.parse(token.path) if token.path else path
     if not token.snapshot_lost:
         try:
             return await _page(tree, zone, request, path, Snapshot(tree.store, revision=token.revision), token)
@@ -74,8 +83,7 @@ async def list_directory(tree: Tree, zone: str, request: pb.ListRequest) -> pb.L
             if error.fault is not Fault.COMPACTED:
                 raise
         token.snapshot_lost = True
-    snapshot = Snapshot(tree.store, serializable=request.serializable)
-    return await _page(tree, zone, request, path, snapshot, token)
+    return await _page(tree, zone, request, path, Snapshot(tree.store, serializable=request.serializable), token)
 
 
 async def _page(

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2
 
-from quartet_server.errors import FileNotFound, NotADirectory, QuartetError
+from quartet_server.errors import FileNotFound, LinkChain, NotADirectory, QuartetError
 from quartet_server.files import keys
 from quartet_server.files.paths import Path
 from quartet_server.meta import ops
 from quartet_server.meta.snapshot import KeyValue, Snapshot
 from raftmeta.etcd import rpc_pb2 as pb
 
-DIRECTORY = files_pb2.ENTRY_TYPE_DIRECTORY
+DIRECTORY, SYMLINK = files_pb2.ENTRY_TYPE_DIRECTORY, files_pb2.ENTRY_TYPE_SYMLINK
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,17 @@ class Walk:
         path: The path.
         steps: The entries found, from the root's down; fewer than the path has components when one is missing, or one
             before the last is no directory.
+        broken: Why the link at its end leads nowhere, where it was to be followed.
     """
 
     path: Path
     steps: tuple[Step, ...]
+    broken: QuartetError | None = None
 
     @property
     def complete(self) -> bool:
         """Whether the path leads to something."""
-        return len(self.steps) == len(self.path.names)
+        return len(self.steps) == len(self.path.names) and self.broken is None
 
     @property
     def ino(self) -> int:
@@ -83,8 +85,8 @@ class Walk:
 
     def problem(self) -> QuartetError | None:
         """Return why the path leads to nothing; None when it does."""
-        if self.complete:
-            return None
+        if self.complete or self.broken is not None:
+            return self.broken
         if self.type != DIRECTORY:
             return NotADirectory(f"{self.reached} is not a directory", path=str(self.reached))
         missing = self.path.first(len(self.steps) + 1)
@@ -152,6 +154,36 @@ class Resolver:
             for key, place in wanted.items():
                 kv = found.get(key)
                 self.known[place] = Step.of(kv) if kv is not None else None
+
+    async def past_links(self, walks: Sequence[Walk]) -> list[Walk]:
+        """Return the walks, those that end at a symbolic link led on to its target.
+
+        What a target's path leads through is no link either, so `..` can be taken off it name by name. A walk to a link
+        that leads to another link is told by `problem`.
+        """
+        links = {walk.ino: walk for walk in walks if walk.complete and walk.type == SYMLINK}
+        if not links:
+            return list(walks)
+        found = await self.snapshot.get([keys.inode(self._zone, ino) for ino in links])
+        targets: dict[int, Path] = {}
+        broken: dict[int, QuartetError] = {}
+        for ino, walk in links.items():
+            inode = storage_pb2.Inode.FromString(found[keys.inode(self._zone, ino)].value)
+            try:
+                targets[ino] = walk.path.target(inode.attributes.symlink_target)
+            except QuartetError as error:
+                broken[ino] = error
+        led = dict(zip(targets, await self.walks(list(targets.values())), strict=True))
+        for ino, walk in led.items():
+            if walk.complete and walk.type == SYMLINK:
+                path = links[ino].path
+                broken[ino] = LinkChain(
+                    f"{path} leads to another link, {walk.path}", path=str(path), target=str(walk.path)
+                )
+        return [
+            replace(walk, broken=broken[walk.ino]) if walk.ino in broken and walk.complete else led.get(walk.ino, walk)
+            for walk in walks
+        ]
 
     def follow(self, path: Path) -> tuple[Walk, tuple[int, bytes] | None]:
         """Go as far as what is known leads; return also the (directory, name) that must be looked up to go on."""

@@ -87,6 +87,11 @@ class FileService(files_pb2_grpc.FileServiceServicer):
         """Read a page of a directory."""
         return await reading.list_directory(self._tree, current_zone(), request)
 
+    async def Touch(self, request: pb.TouchRequest, context: Context) -> pb.Entry:
+        """Change an entry's mtime, or create an empty file."""
+        zone = current_zone()
+        return await create.touch(self._tree, zone, request, _claim(zone, "Touch", request))
+
     async def SetAttributes(self, request: pb.SetAttributesRequest, context: Context) -> pb.Entry:
         """Change attributes."""
         zone = current_zone()

@@ -72,6 +72,25 @@ def test_entries_are_found_by_pattern_name_and_type(quartet: Any) -> None:
     quartet("rm", "-r", "--permanent", "/find")
 
 
+def test_files_are_touched_linked_and_given_attributes(quartet: Any) -> None:
+    made = quartet("touch", "/touched", "-o", "json")
+    quartet("ln", "touched", "/linked")
+    assert quartet("stat", "/linked", "-o", "json")["symlink_target"] == "touched"
+    assert quartet("stat", "-L", "/linked", "-o", "json")["ino"] == made["ino"]
+    with pytest.raises(CommandError, match="FILE_NOT_FOUND"):
+        quartet("touch", "-c", "/untouched")
+    quartet("xattr", "set", "/touched", "user.author", "ann")
+    assert quartet("xattr", "get", "/touched", "user.author") == "ann\n"
+    rows = quartet("xattr", "list", "/touched", "-o", "json")
+    assert rows == [{"name": "user.author", "bytes": 3, "text": "ann", "base64": "YW5u"}]
+    assert "user.author" in quartet("xattr", "list", "/touched")
+    quartet("xattr", "rm", "/touched", "user.author")
+    with pytest.raises(CommandError, match="XATTR_NOT_FOUND"):
+        quartet("xattr", "get", "/touched", "user.author")
+    for path in ("/touched", "/linked"):
+        quartet("rm", path)
+
+
 def test_a_path_that_is_not_remote_is_a_mistake_on_the_command_line(quartet: Any) -> None:
     with pytest.raises(CommandError) as caught:
         quartet("ls", "docs")

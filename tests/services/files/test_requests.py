@@ -29,6 +29,8 @@ MUTATIONS = [
     ("Mkdir", pb.MkdirRequest(path="/new")),
     ("CreateFile", pb.CreateFileRequest(path="/new")),
     ("CreateFile", pb.CreateFileRequest(path="/f", overwrite=True)),
+    ("Touch", pb.TouchRequest(path="/f")),
+    ("Touch", pb.TouchRequest(path="/new")),
     ("SetAttributes", pb.SetAttributesRequest(path="/f", attributes=pb.Attributes(size=3))),
     ("Rename", pb.RenameRequest(source="/f", destination="/d/f")),
     ("Rename", pb.RenameRequest(source="/f", destination="/g", mode=pb.RENAME_MODE_EXCHANGE)),

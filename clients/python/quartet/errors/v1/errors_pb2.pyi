@@ -190,6 +190,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "ROOT_FIXED", "domain": "quartet.dev", "metadata": {"path": "/"}}
     """
+    ERROR_REASON_LINK_CHAIN: _ErrorReason.ValueType  # 81
+    """ERROR_REASON_LINK_CHAIN (FAILED_PRECONDITION): a symbolic link leads to another symbolic link, and one is
+    followed.
+
+        {"reason": "LINK_CHAIN", "domain": "quartet.dev", "metadata": {"path": "/docs/link", "target": "/docs/other"}}
+    """
     ERROR_REASON_ZONE_NOT_EMPTY: _ErrorReason.ValueType  # 27
     """ERROR_REASON_ZONE_NOT_EMPTY (FAILED_PRECONDITION): a zone that holds something cannot be deleted.
 
@@ -503,6 +509,12 @@ ERROR_REASON_ROOT_FIXED: ErrorReason.ValueType  # 26
 """ERROR_REASON_ROOT_FIXED (FAILED_PRECONDITION): the root of a zone cannot be created, deleted, moved or replaced.
 
     {"reason": "ROOT_FIXED", "domain": "quartet.dev", "metadata": {"path": "/"}}
+"""
+ERROR_REASON_LINK_CHAIN: ErrorReason.ValueType  # 81
+"""ERROR_REASON_LINK_CHAIN (FAILED_PRECONDITION): a symbolic link leads to another symbolic link, and one is
+followed.
+
+    {"reason": "LINK_CHAIN", "domain": "quartet.dev", "metadata": {"path": "/docs/link", "target": "/docs/other"}}
 """
 ERROR_REASON_ZONE_NOT_EMPTY: ErrorReason.ValueType  # 27
 """ERROR_REASON_ZONE_NOT_EMPTY (FAILED_PRECONDITION): a zone that holds something cannot be deleted.

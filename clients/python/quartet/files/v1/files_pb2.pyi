@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from quartet.files.v1 import entries_pb2 as _entries_pb2
@@ -307,22 +308,26 @@ class StatRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     SERIALIZABLE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the entry."""
     serializable: _builtins.bool
     """Read what this node has, without a quorum round: some committed prefix."""
     revision: _builtins.int
     """Read at this past revision; 0 for now. OUT_OF_RANGE (REVISION_COMPACTED, REVISION_FUTURE) when it cannot be had."""
+    follow: _builtins.bool
+    """Read what a symbolic link leads to; the answer has the target's path."""
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         serializable: _builtins.bool = ...,
         revision: _builtins.int = ...,
+        follow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "revision", b"revision", "serializable", b"serializable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "path", b"path", "revision", b"revision", "serializable", b"serializable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -337,10 +342,13 @@ class BatchStatRequest(_message.Message):
     PATHS_FIELD_NUMBER: _builtins.int
     SERIALIZABLE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
     serializable: _builtins.bool
     """Read what this node has, without a quorum round: some committed prefix."""
     revision: _builtins.int
     """Read at this past revision; 0 for now."""
+    follow: _builtins.bool
+    """Read what symbolic links lead to; the answers have the targets' paths."""
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 1,000 paths."""
@@ -351,10 +359,11 @@ class BatchStatRequest(_message.Message):
         paths: _abc.Iterable[_builtins.str] | None = ...,
         serializable: _builtins.bool = ...,
         revision: _builtins.int = ...,
+        follow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["paths", b"paths", "revision", b"revision", "serializable", b"serializable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "paths", b"paths", "revision", b"revision", "serializable", b"serializable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -432,6 +441,7 @@ class ListRequest(_message.Message):
     RECURSIVE_FIELD_NUMBER: _builtins.int
     GLOB_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the directory."""
     page_size: _builtins.int
@@ -450,6 +460,8 @@ class ListRequest(_message.Message):
     """
     type: _entries_pb2.EntryType.ValueType
     """Only entries of this type."""
+    follow: _builtins.bool
+    """Read the directory that a symbolic link leads to; the answer has the target's paths. Links below are not followed."""
     def __init__(
         self,
         *,
@@ -461,10 +473,11 @@ class ListRequest(_message.Message):
         recursive: _builtins.bool = ...,
         glob: _builtins.str = ...,
         type: _entries_pb2.EntryType.ValueType = ...,
+        follow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "glob", b"glob", "page_size", b"page_size", "page_token", b"page_token", "path", b"path", "recursive", b"recursive", "serializable", b"serializable", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "follow", b"follow", "glob", b"glob", "page_size", b"page_size", "page_token", b"page_token", "path", b"path", "recursive", b"recursive", "serializable", b"serializable", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -505,6 +518,50 @@ class ListResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListResponse: _TypeAlias = ListResponse  # noqa: Y015
+
+@_typing.final
+class TouchRequest(_message.Message):
+    """TouchRequest asks for a new mtime."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    MTIME_FIELD_NUMBER: _builtins.int
+    NO_CREATE_FIELD_NUMBER: _builtins.int
+    IF_MATCH_FIELD_NUMBER: _builtins.int
+    IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Path of the entry; the parent must exist."""
+    no_create: _builtins.bool
+    """NOT_FOUND (FILE_NOT_FOUND) where there is nothing, instead of a new file."""
+    if_match: _builtins.str
+    """Etag which the entry must have."""
+    if_none_match: _builtins.str
+    """Etag which the entry must not have; `*` for none at all."""
+    request_id: _builtins.str
+    """Repeats of this id get the first answer; see the service."""
+    @_builtins.property
+    def mtime(self) -> _timestamp_pb2.Timestamp:
+        """The new time; unset for now, as the server has it."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        mtime: _timestamp_pb2.Timestamp | None = ...,
+        no_create: _builtins.bool = ...,
+        if_match: _builtins.str = ...,
+        if_none_match: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mtime", b"mtime"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_match", b"if_match", "if_none_match", b"if_none_match", "mtime", b"mtime", "no_create", b"no_create", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TouchRequest: _TypeAlias = TouchRequest  # noqa: Y015
 
 @_typing.final
 class SetAttributesRequest(_message.Message):

@@ -36,7 +36,11 @@ class FileServiceStub:
 
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
-    creation is kept. Symbolic links are never followed. One trailing `/` is ignored.
+    creation is kept. One trailing `/` is ignored.
+
+    Symbolic links: never followed on the way to a path's last component. Reads that have `follow` go one link further when
+    the last component is one: its target is taken from the directory that holds the link, or from the root when it begins
+    with `/`; `..` goes up, from the root nowhere. A link that leads to a link is FAILED_PRECONDITION (LINK_CHAIN).
 
     Consistency: reads are linearizable unless `serializable` is set; writes always are. A call that takes several reads
     answers from one revision.
@@ -89,6 +93,11 @@ class FileServiceStub:
                 '/quartet.files.v1.FileService/List',
                 request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.ListRequest.SerializeToString,
                 response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.ListResponse.FromString,
+                _registered_method=True)
+        self.Touch = channel.unary_unary(
+                '/quartet.files.v1.FileService/Touch',
+                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.TouchRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
                 _registered_method=True)
         self.SetAttributes = channel.unary_unary(
                 '/quartet.files.v1.FileService/SetAttributes',
@@ -159,7 +168,11 @@ class FileServiceServicer:
 
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
-    creation is kept. Symbolic links are never followed. One trailing `/` is ignored.
+    creation is kept. One trailing `/` is ignored.
+
+    Symbolic links: never followed on the way to a path's last component. Reads that have `follow` go one link further when
+    the last component is one: its target is taken from the directory that holds the link, or from the root when it begins
+    with `/`; `..` goes up, from the root nowhere. A link that leads to a link is FAILED_PRECONDITION (LINK_CHAIN).
 
     Consistency: reads are linearizable unless `serializable` is set; writes always are. A call that takes several reads
     answers from one revision.
@@ -219,6 +232,13 @@ class FileServiceServicer:
         unless it was compacted meanwhile, which the answer says. With `recursive` or `glob` it reads what is below too, each
         directory before what it holds; directories deeper than 64 components, which no path reaches, are not looked into.
         One call looks at 10,000 entries at most: with a filter a page can be short, even empty, and have a token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Touch(self, request, context):
+        """Touch makes an entry's mtime the given time, or now; it creates an empty file where there is nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -348,6 +368,11 @@ def add_FileServiceServicer_to_server(servicer, server):
                     request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.ListRequest.FromString,
                     response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.ListResponse.SerializeToString,
             ),
+            'Touch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Touch,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.TouchRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
+            ),
             'SetAttributes': grpc.unary_unary_rpc_method_handler(
                     servicer.SetAttributes,
                     request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.SetAttributesRequest.FromString,
@@ -423,7 +448,11 @@ class FileService:
 
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
-    creation is kept. Symbolic links are never followed. One trailing `/` is ignored.
+    creation is kept. One trailing `/` is ignored.
+
+    Symbolic links: never followed on the way to a path's last component. Reads that have `follow` go one link further when
+    the last component is one: its target is taken from the directory that holds the link, or from the root when it begins
+    with `/`; `..` goes up, from the root nowhere. A link that leads to a link is FAILED_PRECONDITION (LINK_CHAIN).
 
     Consistency: reads are linearizable unless `serializable` is set; writes always are. A call that takes several reads
     answers from one revision.
@@ -593,6 +622,33 @@ class FileService:
             '/quartet.files.v1.FileService/List',
             quartet_dot_files_dot_v1_dot_files__pb2.ListRequest.SerializeToString,
             quartet_dot_files_dot_v1_dot_files__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Touch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/Touch',
+            quartet_dot_files_dot_v1_dot_files__pb2.TouchRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
             options,
             channel_credentials,
             insecure,

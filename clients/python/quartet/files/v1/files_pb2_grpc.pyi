@@ -72,7 +72,11 @@ class FileServiceStub:
 
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
-    creation is kept. Symbolic links are never followed. One trailing `/` is ignored.
+    creation is kept. One trailing `/` is ignored.
+
+    Symbolic links: never followed on the way to a path's last component. Reads that have `follow` go one link further when
+    the last component is one: its target is taken from the directory that holds the link, or from the root when it begins
+    with `/`; `..` goes up, from the root nowhere. A link that leads to a link is FAILED_PRECONDITION (LINK_CHAIN).
 
     Consistency: reads are linearizable unless `serializable` is set; writes always are. A call that takes several reads
     answers from one revision.
@@ -114,6 +118,8 @@ class FileServiceStub:
     directory before what it holds; directories deeper than 64 components, which no path reaches, are not looked into.
     One call looks at 10,000 entries at most: with a filter a page can be short, even empty, and have a token.
     """
+    Touch: _grpc.UnaryUnaryMultiCallable[_files_pb2.TouchRequest, _entries_pb2.Entry]
+    """Touch makes an entry's mtime the given time, or now; it creates an empty file where there is nothing."""
     SetAttributes: _grpc.UnaryUnaryMultiCallable[_files_pb2.SetAttributesRequest, _entries_pb2.Entry]
     """SetAttributes changes the attributes that `update_mask` names. Concurrent changes of one entry are applied one by one."""
     Rename: _grpc.UnaryUnaryMultiCallable[_files_pb2.RenameRequest, _files_pb2.RenameResponse]
@@ -159,7 +165,11 @@ class FileServiceAsyncStub(FileServiceStub):
 
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
-    creation is kept. Symbolic links are never followed. One trailing `/` is ignored.
+    creation is kept. One trailing `/` is ignored.
+
+    Symbolic links: never followed on the way to a path's last component. Reads that have `follow` go one link further when
+    the last component is one: its target is taken from the directory that holds the link, or from the root when it begins
+    with `/`; `..` goes up, from the root nowhere. A link that leads to a link is FAILED_PRECONDITION (LINK_CHAIN).
 
     Consistency: reads are linearizable unless `serializable` is set; writes always are. A call that takes several reads
     answers from one revision.
@@ -198,6 +208,8 @@ class FileServiceAsyncStub(FileServiceStub):
     directory before what it holds; directories deeper than 64 components, which no path reaches, are not looked into.
     One call looks at 10,000 entries at most: with a filter a page can be short, even empty, and have a token.
     """
+    Touch: _aio.UnaryUnaryMultiCallable[_files_pb2.TouchRequest, _entries_pb2.Entry]  # type: ignore[assignment]
+    """Touch makes an entry's mtime the given time, or now; it creates an empty file where there is nothing."""
     SetAttributes: _aio.UnaryUnaryMultiCallable[_files_pb2.SetAttributesRequest, _entries_pb2.Entry]  # type: ignore[assignment]
     """SetAttributes changes the attributes that `update_mask` names. Concurrent changes of one entry are applied one by one."""
     Rename: _aio.UnaryUnaryMultiCallable[_files_pb2.RenameRequest, _files_pb2.RenameResponse]  # type: ignore[assignment]
@@ -242,7 +254,11 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
-    creation is kept. Symbolic links are never followed. One trailing `/` is ignored.
+    creation is kept. One trailing `/` is ignored.
+
+    Symbolic links: never followed on the way to a path's last component. Reads that have `follow` go one link further when
+    the last component is one: its target is taken from the directory that holds the link, or from the root when it begins
+    with `/`; `..` goes up, from the root nowhere. A link that leads to a link is FAILED_PRECONDITION (LINK_CHAIN).
 
     Consistency: reads are linearizable unless `serializable` is set; writes always are. A call that takes several reads
     answers from one revision.
@@ -315,6 +331,14 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         directory before what it holds; directories deeper than 64 components, which no path reaches, are not looked into.
         One call looks at 10,000 entries at most: with a filter a page can be short, even empty, and have a token.
         """
+
+    @_abc_1.abstractmethod
+    def Touch(
+        self,
+        request: _files_pb2.TouchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entries_pb2.Entry, _abc.Awaitable[_entries_pb2.Entry]]:
+        """Touch makes an entry's mtime the given time, or now; it creates an empty file where there is nothing."""
 
     @_abc_1.abstractmethod
     def SetAttributes(

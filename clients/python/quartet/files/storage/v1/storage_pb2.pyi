@@ -268,6 +268,7 @@ class PageToken(_message.Message):
     CHECKSUM_FIELD_NUMBER: _builtins.int
     SNAPSHOT_LOST_FIELD_NUMBER: _builtins.int
     FRAMES_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     ino: _builtins.int
     """Inode number of the directory."""
     last: _builtins.bytes
@@ -278,6 +279,8 @@ class PageToken(_message.Message):
     """First eight bytes of the SHA-256 of the request, page_size and page_token aside."""
     snapshot_lost: _builtins.bool
     """The revision was compacted and later pages read the newest state."""
+    path: _builtins.str
+    """Path of the directory, where a link led there."""
     @_builtins.property
     def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___PageToken.Frame]:
         """From the listed directory down, where more than that directory is listed."""
@@ -291,10 +294,11 @@ class PageToken(_message.Message):
         checksum: _builtins.bytes = ...,
         snapshot_lost: _builtins.bool = ...,
         frames: _abc.Iterable[Global___PageToken.Frame] | None = ...,
+        path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "frames", b"frames", "ino", b"ino", "last", b"last", "revision", b"revision", "snapshot_lost", b"snapshot_lost"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "frames", b"frames", "ino", b"ino", "last", b"last", "path", b"path", "revision", b"revision", "snapshot_lost", b"snapshot_lost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
