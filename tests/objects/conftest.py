@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from quartet_server.objects.contract import BlobStore
+from quartet_server.objects.disk import DiskBlobs, DiskLimits
 from quartet_server.objects.memory import MemoryBlobs
 
 TOUCH_SECONDS = 60.0
@@ -35,7 +37,11 @@ async def _memory(clock: Clock, folder: Path) -> BlobStore:
     return MemoryBlobs(clock, TOUCH_SECONDS)
 
 
-DRIVERS: dict[str, Callable[[Clock, Path], Awaitable[BlobStore]]] = {"memory": _memory}
+async def _disk(clock: Clock, folder: Path) -> BlobStore:
+    return await DiskBlobs.open(folder, DiskLimits(touch_seconds=TOUCH_SECONDS), clock, os.urandom)
+
+
+DRIVERS: dict[str, Callable[[Clock, Path], Awaitable[BlobStore]]] = {"memory": _memory, "disk": _disk}
 
 
 @pytest.fixture(params=DRIVERS)
