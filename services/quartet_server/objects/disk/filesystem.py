@@ -21,18 +21,13 @@ def refusal(error: OSError) -> QuartetError:
 
 def write_all(descriptor: int, parts: list[bytes], offset: int) -> int:
     """Write `parts` one after another at `offset`; return where they end. Raises OSError after any part was written."""
-    for first in range(0, len(parts), 512):  # below IOV_MAX
-        batch = parts[first : first + 512]
-        size = sum(map(len, batch))
-        written = os.pwritev(descriptor, batch, offset)
-        if written < size:
-            rest = memoryview(b"".join(batch))
-            while written < size:
-                step = os.pwrite(descriptor, rest[written:], offset + written)
-                if step == 0:
-                    raise OSError(errno.EIO, "write made no progress")
-                written += step
-        offset += size
+    rest = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)  # a nearly full disk takes a part, and fails on the rest
+        if written == 0:
+            raise OSError(errno.EIO, "write made no progress")
+        rest = rest[written:]
+        offset += written
     return offset
 
 
