@@ -1,8 +1,8 @@
 """What is wrapped around every method of the port, once, when it is added to the server.
 
-Calls of Quartet's services get, in this order: metrics, a request id, errors translated, a zone, a deadline. Calls of
-foreign services (the etcd API, health, reflection) keep their own contracts: they are counted, their aborts pass
-untouched, and only an exception that nobody expected is turned into INTERNAL.
+Calls of Quartet's services, and of the Remote Execution API, get, in this order: metrics, a request id, errors translated,
+a zone, a deadline. Calls of other foreign services (the etcd API, health, reflection) keep their own contracts: they are
+counted, their aborts pass untouched, and only an exception that nobody expected is turned into INTERNAL.
 
 Each concern is its own module; here they are composed, into as few coroutines per call as there can be.
 """
@@ -24,18 +24,18 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from quartet_server.errors import FieldInvalid, InternalFault, NodeStopping, QuartetError, RpcUnimplemented
-from quartet_server.rpc.call import Call, enter
+from quartet_server.rpc.call import DEFAULT_ZONE, Call, enter
 from quartet_server.rpc.deadlines import Deadline, Deadlines
 from quartet_server.rpc.metrics import CallMetrics, MethodMetrics
+from quartet_server.rpc.port import OURS, REAPI
 from quartet_server.rpc.status import DETAILS_KEY, clipped, from_metastore, to_status
-from quartet_server.rpc.zones import ZONE_KEY, certified_zones, require_certificate, zone_of
+from quartet_server.rpc.zones import ZONE_KEY, certified_zones, may_act, require_certificate, zone_of
 from raftmeta.errors import MetastoreError
 from raftmeta.serving.call import UNARY
 
 REQUEST_ID_KEY = "quartet-request-id"
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
-_OURS = "/quartet."
 _STREAMS_GRACE = 0.5  # seconds that streams get at a shutdown
 _SKEW = 0.1  # seconds by which a caller's deadline may end before the server's copy of it, which began later
 _LATE_CALLS = 0.05  # seconds without a new call after which none is on its way
@@ -88,7 +88,7 @@ class CallInterceptor:
         shape = f"{'stream' if requests else 'unary'}_{'stream' if responses else 'unary'}"
         serve = self._stream(_written(getattr(handler, shape))) if responses else getattr(handler, shape)
         read = handler.request_deserializer
-        if method.startswith(_OURS):
+        if method.startswith(OURS):
             serve = self._quartet(method, serve, timed=not (requests or responses))
         read = _reader(read) if read is not None and not requests else read
         make = getattr(grpc, f"{shape}_rpc_method_handler")
@@ -121,7 +121,7 @@ class CallInterceptor:
 
     def _guarded(self, method: str, serve: _Serve, metrics: MethodMetrics) -> _Serve:
         """Count the call and see that it ends with a status somebody chose."""
-        ours = method.startswith(_OURS)
+        ours = method.startswith(OURS)
 
         async def guarded(request: Any, context: _Context) -> Any:
             metrics.started += 1
@@ -166,6 +166,7 @@ class CallInterceptor:
 
     def _quartet(self, method: str, serve: _Serve, *, timed: bool) -> _Serve:
         """Add what only Quartet's own services have: request id, zone, deadline, the error tree."""
+        instances = method.startswith(REAPI)
 
         async def served(request: Any, context: _Context) -> Any:
             named = request_id = None
@@ -180,7 +181,7 @@ class CallInterceptor:
             call = Call(method, request_id)
             enter(call)  # the log lines of a refused call carry its id too
             try:
-                zone = self._zone(named, context)
+                zone = self._zone(named, context, instances=instances)
                 if zone != call.zone:
                     enter(Call(method, request_id, zone))
                 if isinstance(request, FieldInvalid):
@@ -222,11 +223,17 @@ class CallInterceptor:
 
         return streamed
 
-    def _zone(self, named: str | None, context: _Context) -> str:
-        """Return the zone of the call; raises ZoneInvalid, ZoneDenied, CertificateRequired."""
+    def _zone(self, named: str | None, context: _Context, *, instances: bool) -> str:
+        """Return the zone of the call; raises ZoneInvalid, ZoneDenied, CertificateRequired.
+
+        Empty where nothing but an instance name, which the service reads, can say which of several zones it is.
+        """
         if not self._certificates:
             return zone_of(named, None)
-        return zone_of(named, require_certificate(certified_zones(context.auth_context())))
+        allowed = require_certificate(certified_zones(context.auth_context()))
+        if instances and named is None and len(allowed) > 1 and not may_act(DEFAULT_ZONE, allowed):
+            return ""
+        return zone_of(named, allowed)
 
     async def _refuse(self, ours: bool, context: _Context) -> None:
         """Send a caller elsewhere: this node is shutting down."""

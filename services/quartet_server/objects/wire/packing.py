@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Protocol
 
 import zstandard
@@ -73,11 +74,12 @@ class _Packing(Protocol):
     def flush(self) -> bytes: ...
 
 
-async def packed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the pieces of a blob as one zstd frame, in pieces of any size."""
+async def packed(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Yield the pieces of a blob as one zstd frame, in pieces of any size; closes `pieces` however it ends."""
     stream: _Packing = zstandard.ZstdCompressor(level=LEVEL).compressobj()
-    async for piece in pieces:
-        out = await asyncio.to_thread(stream.compress, piece) if len(piece) > _ALONE else stream.compress(piece)
-        if out:
-            yield out
+    async with aclosing(pieces) as plain:
+        async for piece in plain:
+            out = await asyncio.to_thread(stream.compress, piece) if len(piece) > _ALONE else stream.compress(piece)
+            if out:
+                yield out
     yield stream.flush()
