@@ -11,8 +11,8 @@ QuartetError
 ├── AlreadyExists           FileExists NodeExists ZoneExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle RootFixed ZoneNotEmpty
 │                           ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
-│                           ClusterUnsupported AuthorityMissing BlobInUse LinkChain
-├── Aborted                 EtagStale Contention
+│                           ClusterUnsupported AuthorityMissing BlobInUse LinkChain LockLost
+├── Aborted                 EtagStale Contention LockHeld
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
@@ -240,6 +240,10 @@ class LinkChain(FailedPrecondition):
     """A symbolic link leads to another one, and only one is followed."""
 
 
+class LockLost(FailedPrecondition, hint="take the lock again and read again what it protects"):
+    """A lock has expired or was released; nothing was changed."""
+
+
 class ZoneNotEmpty(FailedPrecondition, hint="quartet ls / --zone NAME"):
     """A zone that holds something cannot be deleted."""
 
@@ -290,6 +294,10 @@ class EtagStale(Aborted, hint="read it again and repeat the change"):
 
 class Contention(Aborted, hint="try again"):
     """Others kept changing the same thing; nothing was changed."""
+
+
+class LockHeld(Aborted, hint="try again when it is released or has expired"):
+    """Somebody else holds the lock."""
 
 
 class ResourceExhausted(QuartetError, code=_C.RESOURCE_EXHAUSTED):

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from quartet._aio_locks import AsyncLocks
 from quartet._aio_transport import AsyncTransport
 from quartet._aio_trash import AsyncTrash
 from quartet._errors import NotFound, Unavailable
@@ -22,6 +23,7 @@ class AsyncFiles:
     nothing. All methods raise `quartet.CallError`.
 
     Attributes:
+        locks: Locks of entries; a write with the `fence` of one is done only while it is held.
         trash: What recursive deletes have put away.
     """
 
@@ -29,6 +31,7 @@ class AsyncFiles:
         """Call over `transport`."""
         self._transport = transport
         self._new_id = new_id
+        self.locks = AsyncLocks(transport, new_id)
         self.trash = AsyncTrash(transport, new_id)
 
     async def mkdir(
@@ -38,6 +41,7 @@ class AsyncFiles:
         parents: bool = False,
         attributes: pb.Attributes | None = None,
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.Entry:
         """Create a directory; with `parents` the missing ones above it too, and an existing one is fine."""
@@ -46,6 +50,7 @@ class AsyncFiles:
             parents=parents,
             attributes=attributes,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.Mkdir, request, safe=True)
@@ -58,6 +63,7 @@ class AsyncFiles:
         overwrite: bool = False,
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.Entry:
         """Create a file; with `overwrite` an existing one gets the attributes."""
@@ -67,28 +73,37 @@ class AsyncFiles:
             overwrite=overwrite,
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.CreateFile, request, safe=True)
 
-    async def symlink(self, path: str, target: str, *, request_id: str = "") -> pb.Entry:
+    async def symlink(self, path: str, target: str, *, fence: pb.Fence | None = None, request_id: str = "") -> pb.Entry:
         """Create a symbolic link."""
         request = pb.CreateFileRequest(
             path=path,
             type=pb.ENTRY_TYPE_SYMLINK,
             attributes=pb.Attributes(symlink_target=target),
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.CreateFile, request, safe=True)
 
     async def create_many(
-        self, entries: Sequence[pb.CreateEntry], *, request_id: str = "", timeout: float | None = None
+        self,
+        entries: Sequence[pb.CreateEntry],
+        *,
+        fence: pb.Fence | None = None,
+        request_id: str = "",
+        timeout: float | None = None,
     ) -> list[pb.CreateResult]:
         """Create any number of entries, in order, 1,000 per call; each has its own result."""
         base = request_id or self._new_id()
         results: list[pb.CreateResult] = []
         for i in range(0, len(entries), BATCH):
-            request = pb.BatchCreateRequest(entries=entries[i : i + BATCH], request_id=f"{base}.{i // BATCH}")
+            request = pb.BatchCreateRequest(
+                entries=entries[i : i + BATCH], fence=fence, request_id=f"{base}.{i // BATCH}"
+            )
             answer = await self._transport.call(lambda at: at.files.BatchCreate, request, safe=True, timeout=timeout)
             results.extend(answer.results)
         return results
@@ -166,6 +181,7 @@ class AsyncFiles:
         no_create: bool = False,
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.Entry:
         """Give an entry a new mtime, now without one; where there is nothing, create an empty file."""
@@ -175,6 +191,7 @@ class AsyncFiles:
             no_create=no_create,
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.Touch, request, safe=True)
@@ -187,6 +204,7 @@ class AsyncFiles:
         mask: Sequence[str] = (),
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.Entry:
         """Change the attributes that `mask` names, or all."""
@@ -196,6 +214,7 @@ class AsyncFiles:
             update_mask=FieldMask(paths=mask),
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.SetAttributes, request, safe=True)
@@ -209,6 +228,7 @@ class AsyncFiles:
         if_match: str = "",
         if_none_match: str = "",
         destination_if_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.RenameResponse:
         """Move an entry; `mode` is replace, no_replace or exchange."""
@@ -219,6 +239,7 @@ class AsyncFiles:
             if_match=if_match,
             if_none_match=if_none_match,
             destination_if_match=destination_if_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.Rename, request, safe=True)
@@ -231,6 +252,7 @@ class AsyncFiles:
         permanent: bool = False,
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.DeleteResponse:
         """Delete an entry for good; with `recursive` put it into the trash with all below it, unless `permanent`."""
@@ -240,6 +262,7 @@ class AsyncFiles:
             permanent=permanent,
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.Delete, request, safe=True)
@@ -252,6 +275,7 @@ class AsyncFiles:
         *,
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.SetXattrResponse:
         """Write an extended attribute."""
@@ -260,6 +284,7 @@ class AsyncFiles:
             xattr=pb.Xattr(name=name, value=value),
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.SetXattr, request, safe=True)
@@ -276,7 +301,14 @@ class AsyncFiles:
         return {xattr.name: xattr.value for xattr in answer.xattrs}
 
     async def remove_xattr(
-        self, path: str, name: str, *, if_match: str = "", if_none_match: str = "", request_id: str = ""
+        self,
+        path: str,
+        name: str,
+        *,
+        if_match: str = "",
+        if_none_match: str = "",
+        fence: pb.Fence | None = None,
+        request_id: str = "",
     ) -> pb.RemoveXattrResponse:
         """Delete an extended attribute."""
         request = pb.RemoveXattrRequest(
@@ -284,6 +316,7 @@ class AsyncFiles:
             name=name,
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.RemoveXattr, request, safe=True)

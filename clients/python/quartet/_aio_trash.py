@@ -29,9 +29,16 @@ class AsyncTrash:
                 return
             request.page_token = page.next_page_token
 
-    async def restore(self, id: str, path: str = "", *, request_id: str = "") -> pb.Entry:  # noqa: A002 - the field's name
+    async def restore(
+        self,
+        id: str,  # noqa: A002 - the field's name
+        path: str = "",
+        *,
+        fence: pb.Fence | None = None,
+        request_id: str = "",
+    ) -> pb.Entry:
         """Put an item back where it was, or at `path`, with everything below it."""
-        request = pb.RestoreFromTrashRequest(id=id, path=path, request_id=request_id or self._new_id())
+        request = pb.RestoreFromTrashRequest(id=id, path=path, fence=fence, request_id=request_id or self._new_id())
         return await self._transport.call(lambda at: at.files.RestoreFromTrash, request, safe=True)
 
     async def empty(self, ids: Sequence[str] = (), *, before: Timestamp | None = None) -> int:

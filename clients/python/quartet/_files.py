@@ -9,6 +9,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from quartet._errors import NotFound, Unavailable
+from quartet._locks import Locks
 from quartet._retry import Backoff
 from quartet._transport import Transport
 from quartet._trash import Trash
@@ -35,6 +36,7 @@ class Files:
     nothing. All methods raise `quartet.CallError`.
 
     Attributes:
+        locks: Locks of entries; a write with the `fence` of one is done only while it is held.
         trash: What recursive deletes have put away.
     """
 
@@ -42,6 +44,7 @@ class Files:
         """Call over `transport`."""
         self._transport = transport
         self._new_id = new_id
+        self.locks = Locks(transport, new_id)
         self.trash = Trash(transport, new_id)
 
     def mkdir(
@@ -51,6 +54,7 @@ class Files:
         parents: bool = False,
         attributes: pb.Attributes | None = None,
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.Entry:
         """Create a directory; with `parents` the missing ones above it too, and an existing one is fine."""
@@ -59,6 +63,7 @@ class Files:
             parents=parents,
             attributes=attributes,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return self._transport.call(lambda at: at.files.Mkdir, request, safe=True)
@@ -71,6 +76,7 @@ class Files:
         overwrite: bool = False,
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.Entry:
         """Create a file; with `overwrite` an existing one gets the attributes."""
@@ -80,28 +86,37 @@ class Files:
             overwrite=overwrite,
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return self._transport.call(lambda at: at.files.CreateFile, request, safe=True)
 
-    def symlink(self, path: str, target: str, *, request_id: str = "") -> pb.Entry:
+    def symlink(self, path: str, target: str, *, fence: pb.Fence | None = None, request_id: str = "") -> pb.Entry:
         """Create a symbolic link."""
         request = pb.CreateFileRequest(
             path=path,
             type=pb.ENTRY_TYPE_SYMLINK,
             attributes=pb.Attributes(symlink_target=target),
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return self._transport.call(lambda at: at.files.CreateFile, request, safe=True)
 
     def create_many(
-        self, entries: Sequence[pb.CreateEntry], *, request_id: str = "", timeout: float | None = None
+        self,
+        entries: Sequence[pb.CreateEntry],
+        *,
+        fence: pb.Fence | None = None,
+        request_id: str = "",
+        timeout: float | None = None,
     ) -> list[pb.CreateResult]:
         """Create any number of entries, in order, 1,000 per call; each has its own result."""
         base = request_id or self._new_id()
         results: list[pb.CreateResult] = []
         for i in range(0, len(entries), BATCH):
-            request = pb.BatchCreateRequest(entries=entries[i : i + BATCH], request_id=f"{base}.{i // BATCH}")
+            request = pb.BatchCreateRequest(
+                entries=entries[i : i + BATCH], fence=fence, request_id=f"{base}.{i // BATCH}"
+            )
             answer = self._transport.call(lambda at: at.files.BatchCreate, request, safe=True, timeout=timeout)
             results.extend(answer.results)
         return results
@@ -177,6 +192,7 @@ class Files:
         no_create: bool = False,
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.Entry:
         """Give an entry a new mtime, now without one; where there is nothing, create an empty file."""
@@ -186,6 +202,7 @@ class Files:
             no_create=no_create,
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return self._transport.call(lambda at: at.files.Touch, request, safe=True)
@@ -198,6 +215,7 @@ class Files:
         mask: Sequence[str] = (),
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.Entry:
         """Change the attributes that `mask` names, or all."""
@@ -207,6 +225,7 @@ class Files:
             update_mask=FieldMask(paths=mask),
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return self._transport.call(lambda at: at.files.SetAttributes, request, safe=True)
@@ -220,6 +239,7 @@ class Files:
         if_match: str = "",
         if_none_match: str = "",
         destination_if_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.RenameResponse:
         """Move an entry; `mode` is replace, no_replace or exchange."""
@@ -230,6 +250,7 @@ class Files:
             if_match=if_match,
             if_none_match=if_none_match,
             destination_if_match=destination_if_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return self._transport.call(lambda at: at.files.Rename, request, safe=True)
@@ -242,6 +263,7 @@ class Files:
         permanent: bool = False,
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.DeleteResponse:
         """Delete an entry for good; with `recursive` put it into the trash with all below it, unless `permanent`."""
@@ -251,6 +273,7 @@ class Files:
             permanent=permanent,
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return self._transport.call(lambda at: at.files.Delete, request, safe=True)
@@ -263,6 +286,7 @@ class Files:
         *,
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.SetXattrResponse:
         """Write an extended attribute."""
@@ -271,6 +295,7 @@ class Files:
             xattr=pb.Xattr(name=name, value=value),
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return self._transport.call(lambda at: at.files.SetXattr, request, safe=True)
@@ -287,7 +312,14 @@ class Files:
         return {xattr.name: xattr.value for xattr in answer.xattrs}
 
     def remove_xattr(
-        self, path: str, name: str, *, if_match: str = "", if_none_match: str = "", request_id: str = ""
+        self,
+        path: str,
+        name: str,
+        *,
+        if_match: str = "",
+        if_none_match: str = "",
+        fence: pb.Fence | None = None,
+        request_id: str = "",
     ) -> pb.RemoveXattrResponse:
         """Delete an extended attribute."""
         request = pb.RemoveXattrRequest(
@@ -295,6 +327,7 @@ class Files:
             name=name,
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return self._transport.call(lambda at: at.files.RemoveXattr, request, safe=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
-from quartet_server.errors import Contention, FieldInvalid, FileExists, QuartetError
-from quartet_server.files import keys, paths, records
+from quartet_server.errors import Contention, FieldInvalid, FileExists, LockLost, QuartetError
+from quartet_server.files import keys, locks, paths, records
 from quartet_server.files.paths import Path
 from quartet_server.files.resolve import Resolver, Step
 from quartet_server.files.tree import Tree
@@ -67,6 +67,8 @@ class BatchCreate:
         self._zone = zone
         self._request = request
         self._claim = claim
+        self._fence = request.fence
+        self._held: list[rpc_pb2.Compare] = []
         self._parts = 0
         self._answer = pb.BatchCreateResponse(results=[pb.CreateResult() for _ in request.entries])
         self._pending: deque[_Item] = deque()
@@ -77,6 +79,8 @@ class BatchCreate:
     async def run(self) -> pb.BatchCreateResponse:
         """Create what can be created; each entry that cannot be gets its failure."""
         await self._tree.ensure(self._zone)
+        if self._fence.ByteSize():
+            self._held = [locks.compare(self._zone, self._fence)]
         done = await self._recall()
         for position, entry in enumerate(self._request.entries):
             if position in done:
@@ -130,13 +134,20 @@ class BatchCreate:
         await self._resolve()
         done = await self._recall()
         self._pending = deque(item for item in self._pending if item.position not in done)
+        if self._held:
+            try:
+                await locks.held_by(self._zone, self._resolver.snapshot, self._fence)
+            except LockLost as error:
+                for item in self._pending:
+                    self._fail(item.position, error)
+                self._pending.clear()
 
     def _fill(self, inos: range) -> _Chunk | None:
         """Take as many items as fit into one transaction; None when a fresh look at the tree is needed first."""
         chunk = _Chunk()
         free = iter(inos)
         now = self._tree.now()
-        room = ops.LIMIT - (self._claim is not None)
+        room = ops.LIMIT - (self._claim is not None) - len(self._held)
         while self._pending and len(chunk.made) < len(inos):
             item = self._pending[0]
             walk, unknown = self._resolver.follow(item.path.parent)
@@ -183,6 +194,7 @@ class BatchCreate:
             success=chunk.operations,
             failure=[ops.get(key) for key in chunk.compares],
         )
+        request.compare.extend(self._held)
         lease = 0
         if self._claim is not None:
             lease = await self._tree.lease.current()

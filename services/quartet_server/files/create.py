@@ -9,6 +9,7 @@ from quartet_server.errors import FieldInvalid, FileExists, FileNotFound, IsADir
 from quartet_server.files import keys, paths, records
 from quartet_server.files.resolve import Resolver, Walk
 from quartet_server.files.tree import Tree
+from quartet_server.files.writing import write
 from quartet_server.meta import ops
 from quartet_server.meta.ledger import Claim
 from quartet_server.meta.mutation import Plan
@@ -48,7 +49,7 @@ async def mkdir(tree: Tree, zone: str, request: pb.MkdirRequest, claim: Claim | 
             parent = ino
         return plan
 
-    return _at(*await tree.mutator.run(pb.Entry, build, claim))
+    return _at(*await write(tree, zone, request, pb.Entry, build, claim))
 
 
 async def create_file(tree: Tree, zone: str, request: pb.CreateFileRequest, claim: Claim | None) -> pb.Entry:
@@ -81,7 +82,7 @@ async def create_file(tree: Tree, zone: str, request: pb.CreateFileRequest, clai
         records.require(path, None, request.if_match, "")
         return await _new(tree, zone, walk, records.new_inode(kind, request.attributes, tree.now()))
 
-    return _at(*await tree.mutator.run(pb.Entry, build, claim))
+    return _at(*await write(tree, zone, request, pb.Entry, build, claim))
 
 
 async def set_attributes(tree: Tree, zone: str, request: pb.SetAttributesRequest, claim: Claim | None) -> pb.Entry:
@@ -107,7 +108,7 @@ async def set_attributes(tree: Tree, zone: str, request: pb.SetAttributesRequest
         records.check(inode.attributes, inode.type)
         return _rewrite(tree, zone, walk, inode, revision)
 
-    return _at(*await tree.mutator.run(pb.Entry, build, claim))
+    return _at(*await write(tree, zone, request, pb.Entry, build, claim))
 
 
 async def touch(tree: Tree, zone: str, request: pb.TouchRequest, claim: Claim | None) -> pb.Entry:
@@ -132,7 +133,7 @@ async def touch(tree: Tree, zone: str, request: pb.TouchRequest, claim: Claim | 
         records.check(inode.attributes, inode.type)
         return _rewrite(tree, zone, walk, inode, revision)
 
-    return _at(*await tree.mutator.run(pb.Entry, build, claim))
+    return _at(*await write(tree, zone, request, pb.Entry, build, claim))
 
 
 async def _new(tree: Tree, zone: str, walk: Walk, inode: storage_pb2.Inode) -> Plan[pb.Entry]:

@@ -10,6 +10,7 @@ from quartet_server.errors import DirectoryNotEmpty, FieldInvalid, RootFixed
 from quartet_server.files import keys, paths, records
 from quartet_server.files.resolve import Resolver
 from quartet_server.files.tree import Tree
+from quartet_server.files.writing import write
 from quartet_server.meta import ops
 from quartet_server.meta.ledger import Claim
 from quartet_server.meta.mutation import Plan
@@ -61,7 +62,7 @@ async def delete(tree: Tree, zone: str, request: pb.DeleteRequest, claim: Claim 
         plan.operations += records.erase(zone, walk.ino)
         return plan
 
-    answer, revision = await tree.mutator.run(pb.DeleteResponse, build, claim)
+    answer, revision = await write(tree, zone, request, pb.DeleteResponse, build, claim)
     answer.revision = revision
     return answer
 

@@ -7,6 +7,7 @@
     p  ino                        -> Parent       changed by renames only
     x  ino, attribute name        -> bytes        extended attributes
     T  time(8, us), ino           -> Trashed      what recursive deletes cut off, the oldest first
+    L  ino, lock's name           -> LockRecord   a lock that is held, on its holder's lease
     A                             -> 8 bytes      next inode number that no node has leased
     K  request id [NUL part]      -> Recorded     answers of requests that carry an id, on a lease
     N  ino                        -> empty        guards the number of an inode's extended attributes
@@ -74,6 +75,11 @@ def trash(zone: str, item: bytes = b"") -> bytes:
 def trash_item(microseconds: int, ino: int) -> bytes:
     """Return the 16 bytes that name in the trash what was deleted at a time since 1970."""
     return max(microseconds, 0).to_bytes(8, "big") + _ino(ino)
+
+
+def lock(zone: str, ino: int, name: bytes) -> bytes:
+    """Return the key that exists while somebody holds the lock `name` of an inode."""
+    return zone.encode() + b"\0L" + _ino(ino) + name
 
 
 def tree(zone: str) -> tuple[bytes, bytes]:

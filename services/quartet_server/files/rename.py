@@ -21,6 +21,7 @@ from quartet_server.files import keys, paths, records
 from quartet_server.files.paths import Path
 from quartet_server.files.resolve import Resolver, Step, Walk
 from quartet_server.files.tree import Tree
+from quartet_server.files.writing import write
 from quartet_server.meta import ops
 from quartet_server.meta.ledger import Claim
 from quartet_server.meta.mutation import Plan
@@ -84,7 +85,7 @@ async def rename(tree: Tree, zone: str, request: pb.RenameRequest, claim: Claim 
                 return _respell(zone, old, new)
         return await _move(zone, snapshot, old, new)
 
-    answer, revision = await tree.mutator.run(pb.RenameResponse, build, claim)
+    answer, revision = await write(tree, zone, request, pb.RenameResponse, build, claim)
     answer.revision = revision
     return answer
 

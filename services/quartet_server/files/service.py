@@ -12,7 +12,7 @@ from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.domain import Resources
-from quartet_server.files import create, delete, keys, reading, rename, trash, watch, xattrs
+from quartet_server.files import create, delete, keys, locks, reading, rename, trash, watch, xattrs
 from quartet_server.files.batch import BatchCreate
 from quartet_server.files.inos import Inos
 from quartet_server.files.reclaim import Reclaimer
@@ -146,6 +146,20 @@ class FileService(files_pb2_grpc.FileServiceServicer):
     async def BatchGetXattrs(self, request: pb.BatchGetXattrsRequest, context: Context) -> pb.BatchGetXattrsResponse:
         """Read extended attributes of many entries."""
         return await xattrs.batch_get_xattrs(self._tree, current_zone(), request)
+
+    async def Lock(self, request: pb.LockRequest, context: Context) -> pb.HeldLock:
+        """Take a lock."""
+        zone = current_zone()
+        return await locks.lock(self._tree, zone, request, _claim(zone, "Lock", request))
+
+    async def RenewLock(self, request: pb.RenewLockRequest, context: Context) -> pb.RenewLockResponse:
+        """Give a lock its full time again."""
+        return await locks.renew(self._tree, current_zone(), request)
+
+    async def Unlock(self, request: pb.UnlockRequest, context: Context) -> pb.UnlockResponse:
+        """Give a lock back."""
+        zone = current_zone()
+        return await locks.unlock(self._tree, zone, request, _claim(zone, "Unlock", request))
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         """Stream changes."""

@@ -14,6 +14,7 @@ from quartet_server.files.delete import detach
 from quartet_server.files.paths import Path
 from quartet_server.files.resolve import Resolver
 from quartet_server.files.tree import Tree
+from quartet_server.files.writing import write
 from quartet_server.meta import ops
 from quartet_server.meta.ledger import Claim
 from quartet_server.meta.mutation import Plan
@@ -85,7 +86,7 @@ async def restore(tree: Tree, zone: str, request: pb.RestoreFromTrashRequest, cl
             ],
         )
 
-    answer, revision = await tree.mutator.run(pb.Entry, build, claim)
+    answer, revision = await write(tree, zone, request, pb.Entry, build, claim)
     answer.revision = revision
     return answer
 

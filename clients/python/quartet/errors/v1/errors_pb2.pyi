@@ -196,6 +196,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "LINK_CHAIN", "domain": "quartet.dev", "metadata": {"path": "/docs/link", "target": "/docs/other"}}
     """
+    ERROR_REASON_LOCK_LOST: _ErrorReason.ValueType  # 82
+    """ERROR_REASON_LOCK_LOST (FAILED_PRECONDITION): the lock that a call carries, or wants renewed or released, has
+    expired or was released: somebody else may hold it. Nothing was changed.
+
+        {"reason": "LOCK_LOST", "domain": "quartet.dev", "metadata": {"token": "41", "hint": "take the lock again and read again what it protects"}}
+    """
     ERROR_REASON_ZONE_NOT_EMPTY: _ErrorReason.ValueType  # 27
     """ERROR_REASON_ZONE_NOT_EMPTY (FAILED_PRECONDITION): a zone that holds something cannot be deleted.
 
@@ -257,6 +263,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     changed.
 
         {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
+    """
+    ERROR_REASON_LOCK_HELD: _ErrorReason.ValueType  # 83
+    """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
+
+        {"reason": "LOCK_HELD", "domain": "quartet.dev", "metadata": {"path": "/docs", "owner": "agent-7", "hint": "try again when it is released or has expired"}}
     """
     ERROR_REASON_STORE_FULL: _ErrorReason.ValueType  # 36
     """ERROR_REASON_STORE_FULL (RESOURCE_EXHAUSTED): the metadata store has reached its quota, or the disk is full.
@@ -516,6 +527,12 @@ followed.
 
     {"reason": "LINK_CHAIN", "domain": "quartet.dev", "metadata": {"path": "/docs/link", "target": "/docs/other"}}
 """
+ERROR_REASON_LOCK_LOST: ErrorReason.ValueType  # 82
+"""ERROR_REASON_LOCK_LOST (FAILED_PRECONDITION): the lock that a call carries, or wants renewed or released, has
+expired or was released: somebody else may hold it. Nothing was changed.
+
+    {"reason": "LOCK_LOST", "domain": "quartet.dev", "metadata": {"token": "41", "hint": "take the lock again and read again what it protects"}}
+"""
 ERROR_REASON_ZONE_NOT_EMPTY: ErrorReason.ValueType  # 27
 """ERROR_REASON_ZONE_NOT_EMPTY (FAILED_PRECONDITION): a zone that holds something cannot be deleted.
 
@@ -577,6 +594,11 @@ ERROR_REASON_CONTENTION: ErrorReason.ValueType  # 35
 changed.
 
     {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
+"""
+ERROR_REASON_LOCK_HELD: ErrorReason.ValueType  # 83
+"""ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
+
+    {"reason": "LOCK_HELD", "domain": "quartet.dev", "metadata": {"path": "/docs", "owner": "agent-7", "hint": "try again when it is released or has expired"}}
 """
 ERROR_REASON_STORE_FULL: ErrorReason.ValueType  # 36
 """ERROR_REASON_STORE_FULL (RESOURCE_EXHAUSTED): the metadata store has reached its quota, or the disk is full.

@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from quartet.files.v1 import entries_pb2 as _entries_pb2
+from quartet.files.v1 import locks_pb2 as _locks_pb2
 from quartet.files.v1.entries_pb2 import Attributes as Attributes
 from quartet.files.v1.entries_pb2 import ENTRY_TYPE_DIRECTORY as ENTRY_TYPE_DIRECTORY
 from quartet.files.v1.entries_pb2 import ENTRY_TYPE_FILE as ENTRY_TYPE_FILE
@@ -19,6 +20,13 @@ from quartet.files.v1.entries_pb2 import ENTRY_TYPE_UNSPECIFIED as ENTRY_TYPE_UN
 from quartet.files.v1.entries_pb2 import Entry as Entry
 from quartet.files.v1.entries_pb2 import EntryType as EntryType
 from quartet.files.v1.entries_pb2 import Failure as Failure
+from quartet.files.v1.locks_pb2 import Fence as Fence
+from quartet.files.v1.locks_pb2 import HeldLock as HeldLock
+from quartet.files.v1.locks_pb2 import LockRequest as LockRequest
+from quartet.files.v1.locks_pb2 import RenewLockRequest as RenewLockRequest
+from quartet.files.v1.locks_pb2 import RenewLockResponse as RenewLockResponse
+from quartet.files.v1.locks_pb2 import UnlockRequest as UnlockRequest
+from quartet.files.v1.locks_pb2 import UnlockResponse as UnlockResponse
 from quartet.files.v1.trash_pb2 import EmptyTrashRequest as EmptyTrashRequest
 from quartet.files.v1.trash_pb2 import EmptyTrashResponse as EmptyTrashResponse
 from quartet.files.v1.trash_pb2 import ListTrashRequest as ListTrashRequest
@@ -96,6 +104,7 @@ class MkdirRequest(_message.Message):
     PARENTS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the directory."""
     parents: _builtins.bool
@@ -110,6 +119,10 @@ class MkdirRequest(_message.Message):
     def attributes(self) -> _entries_pb2.Attributes:
         """Attributes of the directory; only mode, owner and mtime may be set."""
 
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
@@ -118,10 +131,11 @@ class MkdirRequest(_message.Message):
         parents: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         if_none_match: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "if_none_match", b"if_none_match", "parents", b"parents", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "fence", b"fence", "if_none_match", b"if_none_match", "parents", b"parents", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -140,6 +154,7 @@ class CreateFileRequest(_message.Message):
     IF_MATCH_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the file; its parent must exist."""
     type: _entries_pb2.EntryType.ValueType
@@ -156,6 +171,10 @@ class CreateFileRequest(_message.Message):
     def attributes(self) -> _entries_pb2.Attributes:
         """Attributes of the file."""
 
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
@@ -166,10 +185,11 @@ class CreateFileRequest(_message.Message):
         if_match: _builtins.str = ...,
         if_none_match: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "if_match", b"if_match", "if_none_match", b"if_none_match", "overwrite", b"overwrite", "path", b"path", "request_id", b"request_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "fence", b"fence", "if_match", b"if_match", "if_none_match", b"if_none_match", "overwrite", b"overwrite", "path", b"path", "request_id", b"request_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,21 +235,27 @@ class BatchCreateRequest(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Repeats of this id get the results of those entries that were created, and try the others again."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateEntry]:
         """1 to 1,000 entries, created in this order."""
 
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___CreateEntry] | None = ...,
         request_id: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "fence", b"fence", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -531,6 +557,7 @@ class TouchRequest(_message.Message):
     IF_MATCH_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the entry; the parent must exist."""
     no_create: _builtins.bool
@@ -545,6 +572,10 @@ class TouchRequest(_message.Message):
     def mtime(self) -> _timestamp_pb2.Timestamp:
         """The new time; unset for now, as the server has it."""
 
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
@@ -554,10 +585,11 @@ class TouchRequest(_message.Message):
         if_match: _builtins.str = ...,
         if_none_match: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["mtime", b"mtime"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "mtime", b"mtime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_match", b"if_match", "if_none_match", b"if_none_match", "mtime", b"mtime", "no_create", b"no_create", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "if_match", b"if_match", "if_none_match", b"if_none_match", "mtime", b"mtime", "no_create", b"no_create", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -575,6 +607,7 @@ class SetAttributesRequest(_message.Message):
     IF_MATCH_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the entry."""
     if_match: _builtins.str
@@ -591,6 +624,10 @@ class SetAttributesRequest(_message.Message):
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Which fields of `attributes` to take, such as `size,digest`; empty or `*` for all."""
 
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
@@ -600,10 +637,11 @@ class SetAttributesRequest(_message.Message):
         if_match: _builtins.str = ...,
         if_none_match: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "fence", b"fence", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "if_match", b"if_match", "if_none_match", b"if_none_match", "path", b"path", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "fence", b"fence", "if_match", b"if_match", "if_none_match", b"if_none_match", "path", b"path", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -622,6 +660,7 @@ class RenameRequest(_message.Message):
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
     DESTINATION_IF_MATCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Path of the entry to move."""
     destination: _builtins.str
@@ -636,6 +675,10 @@ class RenameRequest(_message.Message):
     """Etag which the destination must have."""
     request_id: _builtins.str
     """Repeats of this id get the first answer; see the service."""
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
@@ -646,10 +689,11 @@ class RenameRequest(_message.Message):
         if_none_match: _builtins.str = ...,
         destination_if_match: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "destination_if_match", b"destination_if_match", "if_match", b"if_match", "if_none_match", b"if_none_match", "mode", b"mode", "request_id", b"request_id", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "destination_if_match", b"destination_if_match", "fence", b"fence", "if_match", b"if_match", "if_none_match", b"if_none_match", "mode", b"mode", "request_id", b"request_id", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -697,6 +741,7 @@ class DeleteRequest(_message.Message):
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PERMANENT_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the entry; not the root."""
     recursive: _builtins.bool
@@ -709,6 +754,10 @@ class DeleteRequest(_message.Message):
     """Repeats of this id get the first answer; see the service."""
     permanent: _builtins.bool
     """With `recursive`: past the trash, for good. The space is reclaimed in the background."""
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
@@ -718,10 +767,11 @@ class DeleteRequest(_message.Message):
         if_none_match: _builtins.str = ...,
         request_id: _builtins.str = ...,
         permanent: _builtins.bool = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_match", b"if_match", "if_none_match", b"if_none_match", "path", b"path", "permanent", b"permanent", "recursive", b"recursive", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "if_match", b"if_match", "if_none_match", b"if_none_match", "path", b"path", "permanent", b"permanent", "recursive", b"recursive", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

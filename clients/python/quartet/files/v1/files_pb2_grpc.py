@@ -5,6 +5,7 @@ import warnings
 
 from quartet.files.v1 import entries_pb2 as quartet_dot_files_dot_v1_dot_entries__pb2
 from quartet.files.v1 import files_pb2 as quartet_dot_files_dot_v1_dot_files__pb2
+from quartet.files.v1 import locks_pb2 as quartet_dot_files_dot_v1_dot_locks__pb2
 from quartet.files.v1 import trash_pb2 as quartet_dot_files_dot_v1_dot_trash__pb2
 from quartet.files.v1 import watch_pb2 as quartet_dot_files_dot_v1_dot_watch__pb2
 from quartet.files.v1 import xattrs_pb2 as quartet_dot_files_dot_v1_dot_xattrs__pb2
@@ -52,6 +53,9 @@ class FileServiceStub:
     Etags: `ino.gen`, changed by every change of the entry's attributes and by nothing else. `if_match` demands that the
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
+
+    Fences: a mutating call that carries the `fence` of a lock is done only while the lock is held, as its own transaction
+    checks; else FAILED_PRECONDITION (LOCK_LOST), and nothing is changed.
 
     Errors of every call: INVALID_ARGUMENT (PATH_INVALID, FIELD_INVALID), NOT_FOUND (ZONE_NOT_FOUND, FILE_NOT_FOUND),
     FAILED_PRECONDITION (NOT_A_DIRECTORY), UNAVAILABLE (the Metastore cannot answer: OUTCOME_UNKNOWN says that a write may
@@ -154,6 +158,21 @@ class FileServiceStub:
                 request_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsRequest.SerializeToString,
                 response_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsResponse.FromString,
                 _registered_method=True)
+        self.Lock = channel.unary_unary(
+                '/quartet.files.v1.FileService/Lock',
+                request_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.LockRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.HeldLock.FromString,
+                _registered_method=True)
+        self.RenewLock = channel.unary_unary(
+                '/quartet.files.v1.FileService/RenewLock',
+                request_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.RenewLockRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.RenewLockResponse.FromString,
+                _registered_method=True)
+        self.Unlock = channel.unary_unary(
+                '/quartet.files.v1.FileService/Unlock',
+                request_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.UnlockRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.UnlockResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/quartet.files.v1.FileService/Watch',
                 request_serializer=quartet_dot_files_dot_v1_dot_watch__pb2.WatchRequest.SerializeToString,
@@ -184,6 +203,9 @@ class FileServiceServicer:
     Etags: `ino.gen`, changed by every change of the entry's attributes and by nothing else. `if_match` demands that the
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
+
+    Fences: a mutating call that carries the `fence` of a lock is done only while the lock is held, as its own transaction
+    checks; else FAILED_PRECONDITION (LOCK_LOST), and nothing is changed.
 
     Errors of every call: INVALID_ARGUMENT (PATH_INVALID, FIELD_INVALID), NOT_FOUND (ZONE_NOT_FOUND, FILE_NOT_FOUND),
     FAILED_PRECONDITION (NOT_A_DIRECTORY), UNAVAILABLE (the Metastore cannot answer: OUTCOME_UNKNOWN says that a write may
@@ -327,6 +349,28 @@ class FileServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Lock(self, request, context):
+        """Lock takes a lock of an entry, which others may not take until it is released or its time is over. ABORTED (LOCK_HELD)
+        while somebody has it. Locks keep nobody from writing: whoever wants to be kept from it sends the fence with the write.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewLock(self, request, context):
+        """RenewLock gives a lock its full time again. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unlock(self, request, context):
+        """Unlock gives a lock back. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
         `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
@@ -428,6 +472,21 @@ def add_FileServiceServicer_to_server(servicer, server):
                     request_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsRequest.FromString,
                     response_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsResponse.SerializeToString,
             ),
+            'Lock': grpc.unary_unary_rpc_method_handler(
+                    servicer.Lock,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.LockRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.HeldLock.SerializeToString,
+            ),
+            'RenewLock': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewLock,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.RenewLockRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.RenewLockResponse.SerializeToString,
+            ),
+            'Unlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unlock,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.UnlockRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.UnlockResponse.SerializeToString,
+            ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
                     request_deserializer=quartet_dot_files_dot_v1_dot_watch__pb2.WatchRequest.FromString,
@@ -464,6 +523,9 @@ class FileService:
     Etags: `ino.gen`, changed by every change of the entry's attributes and by nothing else. `if_match` demands that the
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
+
+    Fences: a mutating call that carries the `fence` of a lock is done only while the lock is held, as its own transaction
+    checks; else FAILED_PRECONDITION (LOCK_LOST), and nothing is changed.
 
     Errors of every call: INVALID_ARGUMENT (PATH_INVALID, FIELD_INVALID), NOT_FOUND (ZONE_NOT_FOUND, FILE_NOT_FOUND),
     FAILED_PRECONDITION (NOT_A_DIRECTORY), UNAVAILABLE (the Metastore cannot answer: OUTCOME_UNKNOWN says that a write may
@@ -946,6 +1008,87 @@ class FileService:
             '/quartet.files.v1.FileService/BatchGetXattrs',
             quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsRequest.SerializeToString,
             quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Lock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/Lock',
+            quartet_dot_files_dot_v1_dot_locks__pb2.LockRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_locks__pb2.HeldLock.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewLock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/RenewLock',
+            quartet_dot_files_dot_v1_dot_locks__pb2.RenewLockRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_locks__pb2.RenewLockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/Unlock',
+            quartet_dot_files_dot_v1_dot_locks__pb2.UnlockRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_locks__pb2.UnlockResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from quartet.files.v1 import entries_pb2 as _entries_pb2
 from quartet.files.v1 import files_pb2 as _files_pb2
+from quartet.files.v1 import locks_pb2 as _locks_pb2
 from quartet.files.v1 import trash_pb2 as _trash_pb2
 from quartet.files.v1 import watch_pb2 as _watch_pb2
 from quartet.files.v1 import xattrs_pb2 as _xattrs_pb2
@@ -18,6 +19,13 @@ from quartet.files.v1.entries_pb2 import ENTRY_TYPE_UNSPECIFIED as ENTRY_TYPE_UN
 from quartet.files.v1.entries_pb2 import Entry as Entry
 from quartet.files.v1.entries_pb2 import EntryType as EntryType
 from quartet.files.v1.entries_pb2 import Failure as Failure
+from quartet.files.v1.locks_pb2 import Fence as Fence
+from quartet.files.v1.locks_pb2 import HeldLock as HeldLock
+from quartet.files.v1.locks_pb2 import LockRequest as LockRequest
+from quartet.files.v1.locks_pb2 import RenewLockRequest as RenewLockRequest
+from quartet.files.v1.locks_pb2 import RenewLockResponse as RenewLockResponse
+from quartet.files.v1.locks_pb2 import UnlockRequest as UnlockRequest
+from quartet.files.v1.locks_pb2 import UnlockResponse as UnlockResponse
 from quartet.files.v1.trash_pb2 import EmptyTrashRequest as EmptyTrashRequest
 from quartet.files.v1.trash_pb2 import EmptyTrashResponse as EmptyTrashResponse
 from quartet.files.v1.trash_pb2 import ListTrashRequest as ListTrashRequest
@@ -89,6 +97,9 @@ class FileServiceStub:
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
 
+    Fences: a mutating call that carries the `fence` of a lock is done only while the lock is held, as its own transaction
+    checks; else FAILED_PRECONDITION (LOCK_LOST), and nothing is changed.
+
     Errors of every call: INVALID_ARGUMENT (PATH_INVALID, FIELD_INVALID), NOT_FOUND (ZONE_NOT_FOUND, FILE_NOT_FOUND),
     FAILED_PRECONDITION (NOT_A_DIRECTORY), UNAVAILABLE (the Metastore cannot answer: OUTCOME_UNKNOWN says that a write may
     have happened), ABORTED (CONTENTION: ten attempts lost to other writers; nothing was changed).
@@ -152,6 +163,14 @@ class FileServiceStub:
     """RemoveXattr deletes one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
     BatchGetXattrs: _grpc.UnaryUnaryMultiCallable[_xattrs_pb2.BatchGetXattrsRequest, _xattrs_pb2.BatchGetXattrsResponse]
     """BatchGetXattrs reads extended attributes of many entries at one revision."""
+    Lock: _grpc.UnaryUnaryMultiCallable[_locks_pb2.LockRequest, _locks_pb2.HeldLock]
+    """Lock takes a lock of an entry, which others may not take until it is released or its time is over. ABORTED (LOCK_HELD)
+    while somebody has it. Locks keep nobody from writing: whoever wants to be kept from it sends the fence with the write.
+    """
+    RenewLock: _grpc.UnaryUnaryMultiCallable[_locks_pb2.RenewLockRequest, _locks_pb2.RenewLockResponse]
+    """RenewLock gives a lock its full time again. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
+    Unlock: _grpc.UnaryUnaryMultiCallable[_locks_pb2.UnlockRequest, _locks_pb2.UnlockResponse]
+    """Unlock gives a lock back. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
     Watch: _grpc.UnaryStreamMultiCallable[_watch_pb2.WatchRequest, _watch_pb2.WatchResponse]
     """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
     `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
@@ -181,6 +200,9 @@ class FileServiceAsyncStub(FileServiceStub):
     Etags: `ino.gen`, changed by every change of the entry's attributes and by nothing else. `if_match` demands that the
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
+
+    Fences: a mutating call that carries the `fence` of a lock is done only while the lock is held, as its own transaction
+    checks; else FAILED_PRECONDITION (LOCK_LOST), and nothing is changed.
 
     Errors of every call: INVALID_ARGUMENT (PATH_INVALID, FIELD_INVALID), NOT_FOUND (ZONE_NOT_FOUND, FILE_NOT_FOUND),
     FAILED_PRECONDITION (NOT_A_DIRECTORY), UNAVAILABLE (the Metastore cannot answer: OUTCOME_UNKNOWN says that a write may
@@ -242,6 +264,14 @@ class FileServiceAsyncStub(FileServiceStub):
     """RemoveXattr deletes one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
     BatchGetXattrs: _aio.UnaryUnaryMultiCallable[_xattrs_pb2.BatchGetXattrsRequest, _xattrs_pb2.BatchGetXattrsResponse]  # type: ignore[assignment]
     """BatchGetXattrs reads extended attributes of many entries at one revision."""
+    Lock: _aio.UnaryUnaryMultiCallable[_locks_pb2.LockRequest, _locks_pb2.HeldLock]  # type: ignore[assignment]
+    """Lock takes a lock of an entry, which others may not take until it is released or its time is over. ABORTED (LOCK_HELD)
+    while somebody has it. Locks keep nobody from writing: whoever wants to be kept from it sends the fence with the write.
+    """
+    RenewLock: _aio.UnaryUnaryMultiCallable[_locks_pb2.RenewLockRequest, _locks_pb2.RenewLockResponse]  # type: ignore[assignment]
+    """RenewLock gives a lock its full time again. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
+    Unlock: _aio.UnaryUnaryMultiCallable[_locks_pb2.UnlockRequest, _locks_pb2.UnlockResponse]  # type: ignore[assignment]
+    """Unlock gives a lock back. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
     Watch: _aio.UnaryStreamMultiCallable[_watch_pb2.WatchRequest, _watch_pb2.WatchResponse]  # type: ignore[assignment]
     """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
     `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
@@ -270,6 +300,9 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
     Etags: `ino.gen`, changed by every change of the entry's attributes and by nothing else. `if_match` demands that the
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
+
+    Fences: a mutating call that carries the `fence` of a lock is done only while the lock is held, as its own transaction
+    checks; else FAILED_PRECONDITION (LOCK_LOST), and nothing is changed.
 
     Errors of every call: INVALID_ARGUMENT (PATH_INVALID, FIELD_INVALID), NOT_FOUND (ZONE_NOT_FOUND, FILE_NOT_FOUND),
     FAILED_PRECONDITION (NOT_A_DIRECTORY), UNAVAILABLE (the Metastore cannot answer: OUTCOME_UNKNOWN says that a write may
@@ -437,6 +470,32 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_xattrs_pb2.BatchGetXattrsResponse, _abc.Awaitable[_xattrs_pb2.BatchGetXattrsResponse]]:
         """BatchGetXattrs reads extended attributes of many entries at one revision."""
+
+    @_abc_1.abstractmethod
+    def Lock(
+        self,
+        request: _locks_pb2.LockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_locks_pb2.HeldLock, _abc.Awaitable[_locks_pb2.HeldLock]]:
+        """Lock takes a lock of an entry, which others may not take until it is released or its time is over. ABORTED (LOCK_HELD)
+        while somebody has it. Locks keep nobody from writing: whoever wants to be kept from it sends the fence with the write.
+        """
+
+    @_abc_1.abstractmethod
+    def RenewLock(
+        self,
+        request: _locks_pb2.RenewLockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_locks_pb2.RenewLockResponse, _abc.Awaitable[_locks_pb2.RenewLockResponse]]:
+        """RenewLock gives a lock its full time again. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
+
+    @_abc_1.abstractmethod
+    def Unlock(
+        self,
+        request: _locks_pb2.UnlockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_locks_pb2.UnlockResponse, _abc.Awaitable[_locks_pb2.UnlockResponse]]:
+        """Unlock gives a lock back. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
 
     @_abc_1.abstractmethod
     def Watch(

@@ -24,25 +24,26 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from quartet.files.v1 import entries_pb2 as quartet_dot_files_dot_v1_dot_entries__pb2
+from quartet.files.v1 import locks_pb2 as quartet_dot_files_dot_v1_dot_locks__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cquartet/files/v1/trash.proto\x12\x10quartet.files.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1equartet/files/v1/entries.proto\"\x8e\x01\n\tTrashItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0b\n\x03ino\x18\x03 \x01(\x04\x12)\n\x04type\x18\x04 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12/\n\x0b\x64\x65lete_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x10ListTrashRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\"j\n\x11ListTrashResponse\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.quartet.files.v1.TrashItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"G\n\x17RestoreFromTrashRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"L\n\x11\x45mptyTrashRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12*\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"3\n\x12\x45mptyTrashResponse\x12\x0f\n\x07\x65mptied\x18\x01 \x01(\x05\x12\x0c\n\x04more\x18\x02 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cquartet/files/v1/trash.proto\x12\x10quartet.files.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1equartet/files/v1/entries.proto\x1a\x1cquartet/files/v1/locks.proto\"\x8e\x01\n\tTrashItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0b\n\x03ino\x18\x03 \x01(\x04\x12)\n\x04type\x18\x04 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12/\n\x0b\x64\x65lete_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x10ListTrashRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\"j\n\x11ListTrashResponse\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.quartet.files.v1.TrashItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"o\n\x17RestoreFromTrashRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12&\n\x05\x66\x65nce\x18\x04 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"L\n\x11\x45mptyTrashRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12*\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"3\n\x12\x45mptyTrashResponse\x12\x0f\n\x07\x65mptied\x18\x01 \x01(\x05\x12\x0c\n\x04more\x18\x02 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quartet.files.v1.trash_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRASHITEM']._serialized_start=116
-  _globals['_TRASHITEM']._serialized_end=258
-  _globals['_LISTTRASHREQUEST']._serialized_start=260
-  _globals['_LISTTRASHREQUEST']._serialized_end=331
-  _globals['_LISTTRASHRESPONSE']._serialized_start=333
-  _globals['_LISTTRASHRESPONSE']._serialized_end=439
-  _globals['_RESTOREFROMTRASHREQUEST']._serialized_start=441
-  _globals['_RESTOREFROMTRASHREQUEST']._serialized_end=512
-  _globals['_EMPTYTRASHREQUEST']._serialized_start=514
-  _globals['_EMPTYTRASHREQUEST']._serialized_end=590
-  _globals['_EMPTYTRASHRESPONSE']._serialized_start=592
-  _globals['_EMPTYTRASHRESPONSE']._serialized_end=643
+  _globals['_TRASHITEM']._serialized_start=146
+  _globals['_TRASHITEM']._serialized_end=288
+  _globals['_LISTTRASHREQUEST']._serialized_start=290
+  _globals['_LISTTRASHREQUEST']._serialized_end=361
+  _globals['_LISTTRASHRESPONSE']._serialized_start=363
+  _globals['_LISTTRASHRESPONSE']._serialized_end=469
+  _globals['_RESTOREFROMTRASHREQUEST']._serialized_start=471
+  _globals['_RESTOREFROMTRASHREQUEST']._serialized_end=582
+  _globals['_EMPTYTRASHREQUEST']._serialized_start=584
+  _globals['_EMPTYTRASHREQUEST']._serialized_end=660
+  _globals['_EMPTYTRASHRESPONSE']._serialized_start=662
+  _globals['_EMPTYTRASHRESPONSE']._serialized_end=713
 # @@protoc_insertion_point(module_scope)

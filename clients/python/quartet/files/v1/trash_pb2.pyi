@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from quartet.files.v1 import entries_pb2 as _entries_pb2
+from quartet.files.v1 import locks_pb2 as _locks_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -131,22 +132,28 @@ class RestoreFromTrashRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     path: _builtins.str
     """Where to; empty for the path that it had. The parent must exist."""
     request_id: _builtins.str
     """Repeats of this id get the first answer; see the service."""
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         path: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "id", b"id", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,35 +23,36 @@ _sym_db = _symbol_database.Default()
 
 
 from quartet.files.v1 import entries_pb2 as quartet_dot_files_dot_v1_dot_entries__pb2
+from quartet.files.v1 import locks_pb2 as quartet_dot_files_dot_v1_dot_locks__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dquartet/files/v1/xattrs.proto\x12\x10quartet.files.v1\x1a\x1equartet/files/v1/entries.proto\"$\n\x05Xattr\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x84\x01\n\x0fSetXattrRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12&\n\x05xattr\x18\x02 \x01(\x0b\x32\x17.quartet.files.v1.Xattr\x12\x10\n\x08if_match\x18\x03 \x01(\t\x12\x15\n\rif_none_match\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"$\n\x10SetXattrResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"C\n\x0fGetXattrRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cserializable\x18\x03 \x01(\x08\"7\n\x11ListXattrsRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\"O\n\x12ListXattrsResponse\x12\'\n\x06xattrs\x18\x01 \x03(\x0b\x32\x17.quartet.files.v1.Xattr\x12\x10\n\x08revision\x18\x02 \x01(\x03\"m\n\x12RemoveXattrRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08if_match\x18\x03 \x01(\t\x12\x15\n\rif_none_match\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\'\n\x13RemoveXattrResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"K\n\x15\x42\x61tchGetXattrsRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x14\n\x0cserializable\x18\x03 \x01(\x08\"c\n\x0cXattrsResult\x12*\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x19.quartet.files.v1.Failure\x12\'\n\x06xattrs\x18\x02 \x03(\x0b\x32\x17.quartet.files.v1.Xattr\"[\n\x16\x42\x61tchGetXattrsResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.quartet.files.v1.XattrsResult\x12\x10\n\x08revision\x18\x02 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dquartet/files/v1/xattrs.proto\x12\x10quartet.files.v1\x1a\x1equartet/files/v1/entries.proto\x1a\x1cquartet/files/v1/locks.proto\"$\n\x05Xattr\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\xac\x01\n\x0fSetXattrRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12&\n\x05xattr\x18\x02 \x01(\x0b\x32\x17.quartet.files.v1.Xattr\x12\x10\n\x08if_match\x18\x03 \x01(\t\x12\x15\n\rif_none_match\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12&\n\x05\x66\x65nce\x18\x06 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"$\n\x10SetXattrResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"C\n\x0fGetXattrRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cserializable\x18\x03 \x01(\x08\"7\n\x11ListXattrsRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\"O\n\x12ListXattrsResponse\x12\'\n\x06xattrs\x18\x01 \x03(\x0b\x32\x17.quartet.files.v1.Xattr\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x95\x01\n\x12RemoveXattrRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08if_match\x18\x03 \x01(\t\x12\x15\n\rif_none_match\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12&\n\x05\x66\x65nce\x18\x06 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"\'\n\x13RemoveXattrResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"K\n\x15\x42\x61tchGetXattrsRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x14\n\x0cserializable\x18\x03 \x01(\x08\"c\n\x0cXattrsResult\x12*\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x19.quartet.files.v1.Failure\x12\'\n\x06xattrs\x18\x02 \x03(\x0b\x32\x17.quartet.files.v1.Xattr\"[\n\x16\x42\x61tchGetXattrsResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.quartet.files.v1.XattrsResult\x12\x10\n\x08revision\x18\x02 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quartet.files.v1.xattrs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_XATTR']._serialized_start=83
-  _globals['_XATTR']._serialized_end=119
-  _globals['_SETXATTRREQUEST']._serialized_start=122
-  _globals['_SETXATTRREQUEST']._serialized_end=254
-  _globals['_SETXATTRRESPONSE']._serialized_start=256
-  _globals['_SETXATTRRESPONSE']._serialized_end=292
-  _globals['_GETXATTRREQUEST']._serialized_start=294
-  _globals['_GETXATTRREQUEST']._serialized_end=361
-  _globals['_LISTXATTRSREQUEST']._serialized_start=363
-  _globals['_LISTXATTRSREQUEST']._serialized_end=418
-  _globals['_LISTXATTRSRESPONSE']._serialized_start=420
-  _globals['_LISTXATTRSRESPONSE']._serialized_end=499
-  _globals['_REMOVEXATTRREQUEST']._serialized_start=501
-  _globals['_REMOVEXATTRREQUEST']._serialized_end=610
-  _globals['_REMOVEXATTRRESPONSE']._serialized_start=612
-  _globals['_REMOVEXATTRRESPONSE']._serialized_end=651
-  _globals['_BATCHGETXATTRSREQUEST']._serialized_start=653
-  _globals['_BATCHGETXATTRSREQUEST']._serialized_end=728
-  _globals['_XATTRSRESULT']._serialized_start=730
-  _globals['_XATTRSRESULT']._serialized_end=829
-  _globals['_BATCHGETXATTRSRESPONSE']._serialized_start=831
-  _globals['_BATCHGETXATTRSRESPONSE']._serialized_end=922
+  _globals['_XATTR']._serialized_start=113
+  _globals['_XATTR']._serialized_end=149
+  _globals['_SETXATTRREQUEST']._serialized_start=152
+  _globals['_SETXATTRREQUEST']._serialized_end=324
+  _globals['_SETXATTRRESPONSE']._serialized_start=326
+  _globals['_SETXATTRRESPONSE']._serialized_end=362
+  _globals['_GETXATTRREQUEST']._serialized_start=364
+  _globals['_GETXATTRREQUEST']._serialized_end=431
+  _globals['_LISTXATTRSREQUEST']._serialized_start=433
+  _globals['_LISTXATTRSREQUEST']._serialized_end=488
+  _globals['_LISTXATTRSRESPONSE']._serialized_start=490
+  _globals['_LISTXATTRSRESPONSE']._serialized_end=569
+  _globals['_REMOVEXATTRREQUEST']._serialized_start=572
+  _globals['_REMOVEXATTRREQUEST']._serialized_end=721
+  _globals['_REMOVEXATTRRESPONSE']._serialized_start=723
+  _globals['_REMOVEXATTRRESPONSE']._serialized_end=762
+  _globals['_BATCHGETXATTRSREQUEST']._serialized_start=764
+  _globals['_BATCHGETXATTRSREQUEST']._serialized_end=839
+  _globals['_XATTRSRESULT']._serialized_start=841
+  _globals['_XATTRSRESULT']._serialized_end=940
+  _globals['_BATCHGETXATTRSRESPONSE']._serialized_start=942
+  _globals['_BATCHGETXATTRSRESPONSE']._serialized_end=1033
 # @@protoc_insertion_point(module_scope)

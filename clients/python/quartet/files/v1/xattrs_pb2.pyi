@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from quartet.files.v1 import entries_pb2 as _entries_pb2
+from quartet.files.v1 import locks_pb2 as _locks_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -56,6 +57,7 @@ class SetXattrRequest(_message.Message):
     IF_MATCH_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the entry."""
     if_match: _builtins.str
@@ -68,6 +70,10 @@ class SetXattrRequest(_message.Message):
     def xattr(self) -> Global___Xattr:
         """The attribute."""
 
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
@@ -76,10 +82,11 @@ class SetXattrRequest(_message.Message):
         if_match: _builtins.str = ...,
         if_none_match: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["xattr", b"xattr"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "xattr", b"xattr"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_match", b"if_match", "if_none_match", b"if_none_match", "path", b"path", "request_id", b"request_id", "xattr", b"xattr"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "if_match", b"if_match", "if_none_match", b"if_none_match", "path", b"path", "request_id", b"request_id", "xattr", b"xattr"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -202,6 +209,7 @@ class RemoveXattrRequest(_message.Message):
     IF_MATCH_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the entry."""
     name: _builtins.str
@@ -212,6 +220,10 @@ class RemoveXattrRequest(_message.Message):
     """Etag which the entry must not have."""
     request_id: _builtins.str
     """Repeats of this id get the first answer; see the service."""
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
@@ -220,10 +232,11 @@ class RemoveXattrRequest(_message.Message):
         if_match: _builtins.str = ...,
         if_none_match: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_match", b"if_match", "if_none_match", b"if_none_match", "name", b"name", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "if_match", b"if_match", "if_none_match", b"if_none_match", "name", b"name", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
