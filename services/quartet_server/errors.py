@@ -7,13 +7,14 @@ QuartetError
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
-│                           BlobNotFound TrashNotFound
+│                           BlobNotFound TrashNotFound QuotaNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle RootFixed ZoneNotEmpty
 │                           ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
-│                           ClusterUnsupported AuthorityMissing BlobInUse LinkChain LockLost
+│                           ClusterUnsupported AuthorityMissing BlobInUse LinkChain LockLost QuotaCrossed
+│                          
 ├── Aborted                 EtagStale Contention LockHeld
-├── ResourceExhausted       StoreFull TooManyRequests LimitReached
+├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
 │                           ObjectStoreUnreachable
@@ -196,6 +197,10 @@ class TrashNotFound(NotFound, hint="quartet trash list"):
     """The trash has nothing under this id."""
 
 
+class QuotaNotFound(NotFound, hint="quartet quota set PATH --bytes N"):
+    """The directory has no quota of its own."""
+
+
 class AlreadyExists(QuartetError, code=_C.ALREADY_EXISTS):
     """The thing to create is there."""
 
@@ -242,6 +247,10 @@ class LinkChain(FailedPrecondition):
 
 class LockLost(FailedPrecondition, hint="take the lock again and read again what it protects"):
     """A lock has expired or was released; nothing was changed."""
+
+
+class QuotaCrossed(FailedPrecondition, hint="copy it and delete the old one"):
+    """A directory cannot move from one quota to another."""
 
 
 class ZoneNotEmpty(FailedPrecondition, hint="quartet ls / --zone NAME"):
@@ -314,6 +323,10 @@ class TooManyRequests(ResourceExhausted):
 
 class LimitReached(ResourceExhausted):
     """A stated limit is reached."""
+
+
+class QuotaExceeded(ResourceExhausted, hint="quartet quota show PATH"):
+    """A directory would hold more than its quota allows; nothing was changed."""
 
 
 class Cancelled(QuartetError, code=_C.CANCELLED):

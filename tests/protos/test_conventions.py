@@ -29,6 +29,8 @@ UNPAGED = {
     "quartet.cluster.v1.ClusterService.ListZones": "an operator's call; tenants are counted in tens",
 }
 SAFE_TWICE = {
+    "quartet.files.v1.FileService.SetQuota": "a second one sets the same limits",
+    "quartet.files.v1.FileService.RemoveQuota": "a second one finds no quota and says so",
     "quartet.files.v1.FileService.RenewLock": "a second renewal gives a lock its full time as the first did",
     "quartet.objects.v1.ObjectService.PutStream": "the digest of the bytes makes a second put the same put",
     "quartet.objects.v1.ObjectService.Pin": "the pin's id, which its caller chooses, makes a second pin the same pin",

@@ -8,6 +8,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from quartet._aio_locks import AsyncLocks
+from quartet._aio_quotas import AsyncQuotas
 from quartet._aio_transport import AsyncTransport
 from quartet._aio_trash import AsyncTrash
 from quartet._errors import NotFound, Unavailable
@@ -24,6 +25,7 @@ class AsyncFiles:
 
     Attributes:
         locks: Locks of entries; a write with the `fence` of one is done only while it is held.
+        quotas: How much directories may hold.
         trash: What recursive deletes have put away.
     """
 
@@ -32,6 +34,7 @@ class AsyncFiles:
         self._transport = transport
         self._new_id = new_id
         self.locks = AsyncLocks(transport, new_id)
+        self.quotas = AsyncQuotas(transport)
         self.trash = AsyncTrash(transport, new_id)
 
     async def mkdir(

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from quartet._errors import NotFound, Unavailable
 from quartet._locks import Locks
+from quartet._quotas import Quotas
 from quartet._retry import Backoff
 from quartet._transport import Transport
 from quartet._trash import Trash
@@ -37,6 +38,7 @@ class Files:
 
     Attributes:
         locks: Locks of entries; a write with the `fence` of one is done only while it is held.
+        quotas: How much directories may hold.
         trash: What recursive deletes have put away.
     """
 
@@ -45,6 +47,7 @@ class Files:
         self._transport = transport
         self._new_id = new_id
         self.locks = Locks(transport, new_id)
+        self.quotas = Quotas(transport)
         self.trash = Trash(transport, new_id)
 
     def mkdir(

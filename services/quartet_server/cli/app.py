@@ -12,7 +12,21 @@ from collections.abc import Mapping, Sequence
 
 from cyclopts import App
 
-from quartet_server.cli import cert, check, cluster, demo, files, nodes, serve, settings, trash, version, xattrs
+from quartet_server.cli import (
+    cert,
+    check,
+    cluster,
+    demo,
+    files,
+    nodes,
+    objects,
+    quotas,
+    serve,
+    settings,
+    trash,
+    version,
+    xattrs,
+)
 from quartet_server.cli.output import CommandError, say
 from quartet_server.sources import Sources
 
@@ -39,8 +53,10 @@ def create(environ: Mapping[str, str]) -> App:
     version.register(app)
     files.register(app)
     trash.register(app)
+    quotas.register(app)
     xattrs.register(app)
     settings.register(app)
+    objects.register(app)
     nodes.register(app)
     demo.register(app)
     return app

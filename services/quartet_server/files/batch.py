@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
-from quartet_server.errors import Contention, FieldInvalid, FileExists, LockLost, QuartetError
-from quartet_server.files import keys, locks, paths, records
+from quartet_server.errors import Contention, FieldInvalid, FileExists, LockLost, QuartetError, QuotaExceeded
+from quartet_server.files import keys, locks, paths, quotas, records
 from quartet_server.files.paths import Path
+from quartet_server.files.quotas import Charges, Ids
 from quartet_server.files.resolve import Resolver, Step
 from quartet_server.files.tree import Tree
 from quartet_server.meta import ops
@@ -42,12 +44,16 @@ class _Chunk:
         compares: By key, so that entries of one directory share the comparisons of its path.
         operations: Three writes for each item.
         made: Items with the inode number and the place (directory, name) of each.
+        counting: For each of these, the quotas that count it.
+        counts: Comparisons of those quotas' counts.
         size: Bytes of the operations.
     """
 
     compares: dict[bytes, rpc_pb2.Compare] = field(default_factory=dict)
     operations: list[rpc_pb2.RequestOp] = field(default_factory=list)
     made: list[tuple[_Item, int, tuple[int, bytes]]] = field(default_factory=list)
+    counting: list[Ids] = field(default_factory=list)
+    counts: list[rpc_pb2.Compare] = field(default_factory=list)
     size: int = 0
 
 
@@ -95,7 +101,7 @@ class BatchCreate:
             chunk = self._fill(await self._tree.inos.take(self._zone, min(len(self._pending), ops.LIMIT // 3)))
             if chunk is None:  # something seems to be missing, but was read without a quorum round
                 await self._refresh()
-            elif chunk.made and not await self._commit(chunk):
+            elif chunk.made and not await self._count_and_commit(chunk):
                 losses = losses + 1 if settled == self._settled else 1
                 settled = self._settled
             if losses == ATTEMPTS:
@@ -173,9 +179,11 @@ class BatchCreate:
             name = item.path.names[-1]
             writes = records.writes(self._zone, walk.ino, item.path.keys[-1], name, ino, inode)
             size = sum(op.ByteSize() for op in writes)
+            ids = quotas.counting(walk.steps)
+            counts = len({*itertools.chain(*chunk.counting), *ids})
             if (
-                len(chunk.compares.keys() | compares.keys()) > room
-                or len(chunk.operations) + len(writes) > room
+                len(chunk.compares.keys() | compares.keys()) + counts > room
+                or len(chunk.operations) + len(writes) + counts > room
                 or (chunk.made and chunk.size + size > _BYTES)
             ):
                 break
@@ -184,8 +192,33 @@ class BatchCreate:
             chunk.operations += writes
             chunk.size += size
             chunk.made.append((item, ino, place))
+            chunk.counting.append(ids)
             self._resolver.known[place] = Step(keys.dentry(self._zone, *place), ino, item.kind, 0, name)
         return chunk
+
+    async def _count_and_commit(self, chunk: _Chunk) -> bool:
+        """Charge the quotas that count the chunk and try the transaction, alone among this node's writers there.
+
+        An item for which there is no room fails, and the rest of the chunk is put together again without it.
+        """
+        ids = sorted({*itertools.chain(*chunk.counting)})
+        if not ids:
+            return await self._commit(chunk)
+        places = [keys.quota(self._zone, one) for one in ids]
+        async with self._tree.mutator.gates.passed(places):
+            found = await Snapshot(self._tree.store).get(places)
+            charges = Charges()
+            for (item, _, _), counting in zip(chunk.made, chunk.counting, strict=True):
+                charges.add(counting, item.attributes.size, 1)
+                try:
+                    compares, operations = quotas.counted(self._zone, found, charges)
+                except QuotaExceeded as error:
+                    self._put_back(chunk)
+                    self._pending.remove(item)
+                    self._fail(item.position, error)
+                    return True
+            chunk.counts, chunk.operations = compares, chunk.operations + operations
+            return await self._commit(chunk)
 
     async def _commit(self, chunk: _Chunk) -> bool:
         """Try the transaction; put its items back when something was in the way."""
@@ -194,7 +227,7 @@ class BatchCreate:
             success=chunk.operations,
             failure=[ops.get(key) for key in chunk.compares],
         )
-        request.compare.extend(self._held)
+        request.compare.extend([*self._held, *chunk.counts])
         lease = 0
         if self._claim is not None:
             lease = await self._tree.lease.current()

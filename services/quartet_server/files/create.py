@@ -6,7 +6,8 @@ from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.errors import FieldInvalid, FileExists, FileNotFound, IsADirectory, RootFixed
-from quartet_server.files import keys, paths, records
+from quartet_server.files import keys, paths, quotas, records
+from quartet_server.files.quotas import Charges
 from quartet_server.files.resolve import Resolver, Walk
 from quartet_server.files.tree import Tree
 from quartet_server.files.writing import write
@@ -38,6 +39,9 @@ async def mkdir(tree: Tree, zone: str, request: pb.MkdirRequest, claim: Claim | 
             _raise(walk)
         now = tree.now()
         plan = Plan(pb.Entry(), walk.compares())
+        charges = Charges()
+        charges.add(quotas.above(walk), 0, missing)
+        await quotas.charge(zone, snapshot, plan, charges)
         plan.compares.append(ops.absent(keys.dentry(zone, walk.ino, path.keys[len(walk.steps)])))
         parent = walk.ino
         for depth, ino in enumerate(await tree.inos.take(zone, missing), len(walk.steps)):
@@ -76,11 +80,12 @@ async def create_file(tree: Tree, zone: str, request: pb.CreateFileRequest, clai
                 raise FileExists(f"{path} exists and is of another type", path=str(path))
             inode, revision = await _inode(zone, walk, snapshot)
             records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
+            before = quotas.size_of(inode)
             inode.attributes.CopyFrom(request.attributes)
-            return _rewrite(tree, zone, walk, inode, revision)
+            return await _rewrite(tree, zone, snapshot, walk, inode, revision, before)
         walk.demand_parent()
         records.require(path, None, request.if_match, "")
-        return await _new(tree, zone, walk, records.new_inode(kind, request.attributes, tree.now()))
+        return await _new(tree, zone, snapshot, walk, records.new_inode(kind, request.attributes, tree.now()))
 
     return _at(*await write(tree, zone, request, pb.Entry, build, claim))
 
@@ -99,6 +104,7 @@ async def set_attributes(tree: Tree, zone: str, request: pb.SetAttributesRequest
         walk = (await Resolver(zone, snapshot).walk(path)).demand()
         inode, revision = await _inode(zone, walk, snapshot)
         records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
+        before = quotas.size_of(inode)
         for name in names:
             inode.attributes.ClearField(name)  # type: ignore[arg-type]
             if request.attributes.DESCRIPTOR.fields_by_name[name].message_type is None:
@@ -106,7 +112,7 @@ async def set_attributes(tree: Tree, zone: str, request: pb.SetAttributesRequest
         if "mtime" in names and request.attributes.HasField("mtime"):
             inode.attributes.mtime.CopyFrom(request.attributes.mtime)
         records.check(inode.attributes, inode.type)
-        return _rewrite(tree, zone, walk, inode, revision)
+        return await _rewrite(tree, zone, snapshot, walk, inode, revision, before)
 
     return _at(*await write(tree, zone, request, pb.Entry, build, claim))
 
@@ -126,37 +132,48 @@ async def touch(tree: Tree, zone: str, request: pb.TouchRequest, claim: Claim | 
             records.require(path, None, request.if_match, "")
             attributes = pb.Attributes(mode=0o644, mtime=mtime)
             records.check(attributes, records.FILE)
-            return await _new(tree, zone, walk, records.new_inode(records.FILE, attributes, now))
+            return await _new(tree, zone, snapshot, walk, records.new_inode(records.FILE, attributes, now))
         inode, revision = await _inode(zone, walk, snapshot)
         records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
+        before = quotas.size_of(inode)
         inode.attributes.mtime.CopyFrom(mtime)
         records.check(inode.attributes, inode.type)
-        return _rewrite(tree, zone, walk, inode, revision)
+        return await _rewrite(tree, zone, snapshot, walk, inode, revision, before)
 
     return _at(*await write(tree, zone, request, pb.Entry, build, claim))
 
 
-async def _new(tree: Tree, zone: str, walk: Walk, inode: storage_pb2.Inode) -> Plan[pb.Entry]:
+async def _new(tree: Tree, zone: str, snapshot: Snapshot, walk: Walk, inode: storage_pb2.Inode) -> Plan[pb.Entry]:
     """Plan the entry that the walk's path lacks at its end."""
     path = walk.path
     ino = (await tree.inos.take(zone, 1))[0]
-    return Plan(
+    plan = Plan(
         records.entry(str(path), path.names[-1], ino, inode),
         [*walk.compares(), ops.absent(keys.dentry(zone, walk.ino, path.keys[-1]))],
         records.writes(zone, walk.ino, path.keys[-1], path.names[-1], ino, inode),
     )
+    charges = Charges()
+    charges.add(quotas.above(walk), quotas.size_of(inode), 1)
+    await quotas.charge(zone, snapshot, plan, charges)
+    return plan
 
 
-def _rewrite(tree: Tree, zone: str, walk: Walk, inode: storage_pb2.Inode, revision: int) -> Plan[pb.Entry]:
-    """Plan the next generation of an inode that was last written at `revision`."""
+async def _rewrite(
+    tree: Tree, zone: str, snapshot: Snapshot, walk: Walk, inode: storage_pb2.Inode, revision: int, before: int
+) -> Plan[pb.Entry]:
+    """Plan the next generation of an inode that was last written at `revision` and had `before` bytes."""
     inode.gen += 1
     inode.update_time.CopyFrom(tree.now())
     key = keys.inode(zone, walk.ino)
-    return Plan(
+    plan = Plan(
         records.entry(str(walk.path), _name(walk), walk.ino, inode),
         [*walk.compares(), ops.unchanged(key, revision)],
         [ops.put(key, inode.SerializeToString())],
     )
+    charges = Charges()
+    charges.add(quotas.above(walk), quotas.size_of(inode) - before, 0)
+    await quotas.charge(zone, snapshot, plan, charges)
+    return plan
 
 
 async def _inode(zone: str, walk: Walk, snapshot: Snapshot) -> tuple[storage_pb2.Inode, int]:

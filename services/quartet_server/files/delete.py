@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.errors import DirectoryNotEmpty, FieldInvalid, RootFixed
-from quartet_server.files import keys, paths, records
-from quartet_server.files.resolve import Resolver
+from quartet_server.files import keys, paths, quotas, records
+from quartet_server.files.quotas import Charges, Ids
+from quartet_server.files.resolve import Resolver, Step
 from quartet_server.files.tree import Tree
 from quartet_server.files.writing import write
 from quartet_server.meta import ops
 from quartet_server.meta.ledger import Claim
-from quartet_server.meta.mutation import Plan
+from quartet_server.meta.mutation import Answer, Plan
 from quartet_server.meta.snapshot import Snapshot
 from raftmeta.etcd import rpc_pb2
 
@@ -45,12 +48,18 @@ async def delete(tree: Tree, zone: str, request: pb.DeleteRequest, claim: Claim 
         if request.recursive and not (request.permanent and walk.type != records.DIRECTORY):
             plan.operations.append(ops.delete(keys.parent(zone, walk.ino)))
             now = tree.now()
+            counting = quotas.above(walk)
             if request.permanent:
-                plan.operations.append(detach(zone, walk.ino, now))
+                plan.operations.append(detach(zone, walk.ino, now, counting))
+                if own := walk.steps[-1].quota:
+                    plan.operations.append(ops.delete(keys.quota(zone, own)))
                 return plan
             item = keys.trash_item(now.ToMicroseconds(), walk.ino)
             spelled = "".join(f"/{step.name}" for step in walk.steps)
-            trashed = storage_pb2.Trashed(ino=walk.ino, type=walk.type, path=spelled, time=now)
+            own = walk.steps[-1].quota
+            trashed = storage_pb2.Trashed(
+                ino=walk.ino, type=walk.type, path=spelled, time=now, quotas=counting, quota=own
+            )
             plan.operations.append(ops.put(keys.trash(zone, item), trashed.SerializeToString()))
             plan.answer.trash_id = item.hex()
             return plan
@@ -60,6 +69,9 @@ async def delete(tree: Tree, zone: str, request: pb.DeleteRequest, claim: Claim 
                 raise DirectoryNotEmpty(f"{path} has entries", path=str(path), hint=f"quartet rm -r qt:{path}")
             plan.compares.append(ops.none_below(below))
         plan.operations += records.erase(zone, walk.ino)
+        charges = Charges()
+        await release(zone, snapshot, plan, charges, walk.steps[-1], quotas.above(walk))
+        await quotas.charge(zone, snapshot, plan, charges)
         return plan
 
     answer, revision = await write(tree, zone, request, pb.DeleteResponse, build, claim)
@@ -67,6 +79,21 @@ async def delete(tree: Tree, zone: str, request: pb.DeleteRequest, claim: Claim 
     return answer
 
 
-def detach(zone: str, ino: int, now: Timestamp) -> rpc_pb2.RequestOp:
-    """Return the write that leaves an inode that no entry leads to any more to the reclaimer."""
-    return ops.put(keys.reclaim(zone, ino), storage_pb2.Detached(time=now).SerializeToString())
+async def release(
+    zone: str, snapshot: Snapshot, plan: Plan[Answer], charges: Charges, gone: Step, counting: Ids
+) -> None:
+    """Take an entry that a plan deletes from the quotas that counted it; its own quota goes with it."""
+    if gone.quota:
+        plan.operations.append(ops.delete(keys.quota(zone, gone.quota)))
+    if not counting:
+        return
+    key = keys.inode(zone, gone.ino)
+    kv = (await snapshot.get([key]))[key]
+    if gone.type != records.DIRECTORY:
+        plan.compares.append(ops.unchanged(key, kv.mod_revision))
+    charges.add(counting, -quotas.size_of(storage_pb2.Inode.FromString(kv.value)), -1)
+
+
+def detach(zone: str, ino: int, now: Timestamp, counting: Sequence[int]) -> rpc_pb2.RequestOp:
+    """Return the write that leaves an inode that no entry leads to any more, and its quotas, to the reclaimer."""
+    return ops.put(keys.reclaim(zone, ino), storage_pb2.Detached(time=now, quotas=counting).SerializeToString())

@@ -8,6 +8,7 @@
     x  ino, attribute name        -> bytes        extended attributes
     T  time(8, us), ino           -> Trashed      what recursive deletes cut off, the oldest first
     L  ino, lock's name           -> LockRecord   a lock that is held, on its holder's lease
+    Q  number                     -> QuotaRecord  what a directory may hold and holds; its entry has the number
     A                             -> 8 bytes      next inode number that no node has leased
     K  request id [NUL part]      -> Recorded     answers of requests that carry an id, on a lease
     N  ino                        -> empty        guards the number of an inode's extended attributes
@@ -80,6 +81,11 @@ def trash_item(microseconds: int, ino: int) -> bytes:
 def lock(zone: str, ino: int, name: bytes) -> bytes:
     """Return the key that exists while somebody holds the lock `name` of an inode."""
     return zone.encode() + b"\0L" + _ino(ino) + name
+
+
+def quota(zone: str, number: int) -> bytes:
+    """Return the key of a quota."""
+    return zone.encode() + b"\0Q" + _ino(number)
 
 
 def tree(zone: str) -> tuple[bytes, bytes]:

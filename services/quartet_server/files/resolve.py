@@ -28,6 +28,7 @@ class Step:
         type: What is there.
         revision: When the entry was last written; 0 for one that this very transaction writes.
         name: The name as it was spelled at creation.
+        quota: Number of the quota of the directory there; 0 for none.
     """
 
     key: bytes
@@ -35,13 +36,14 @@ class Step:
     type: files_pb2.EntryType.ValueType
     revision: int
     name: str
+    quota: int = 0
 
     @classmethod
     def of(cls, kv: KeyValue) -> Step:
         """Decode a dentry."""
         dentry = storage_pb2.Dentry.FromString(kv.value)
         name = dentry.spelling or keys.parse(kv.key).rest.decode()
-        return cls(kv.key, dentry.ino, dentry.type, kv.mod_revision, name)
+        return cls(kv.key, dentry.ino, dentry.type, kv.mod_revision, name, dentry.quota)
 
     def compare(self) -> pb.Compare:
         """Demand that the entry still leads there."""

@@ -12,7 +12,7 @@ from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.domain import Resources
-from quartet_server.files import create, delete, keys, locks, reading, rename, trash, watch, xattrs
+from quartet_server.files import create, delete, keys, locks, quota_calls, reading, rename, trash, watch, xattrs
 from quartet_server.files.batch import BatchCreate
 from quartet_server.files.inos import Inos
 from quartet_server.files.reclaim import Reclaimer
@@ -160,6 +160,18 @@ class FileService(files_pb2_grpc.FileServiceServicer):
         """Give a lock back."""
         zone = current_zone()
         return await locks.unlock(self._tree, zone, request, _claim(zone, "Unlock", request))
+
+    async def SetQuota(self, request: pb.SetQuotaRequest, context: Context) -> pb.Quota:
+        """Limit what is below a directory."""
+        return await quota_calls.set_quota(self._tree, current_zone(), request)
+
+    async def GetQuota(self, request: pb.GetQuotaRequest, context: Context) -> pb.Quota:
+        """Read a directory's quota."""
+        return await quota_calls.get_quota(self._tree, current_zone(), request)
+
+    async def RemoveQuota(self, request: pb.RemoveQuotaRequest, context: Context) -> pb.RemoveQuotaResponse:
+        """Take a directory's quota away."""
+        return await quota_calls.remove_quota(self._tree, current_zone(), request)
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         """Stream changes."""

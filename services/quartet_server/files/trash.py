@@ -8,11 +8,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
-from quartet_server.errors import FieldInvalid, FileExists, RootFixed, TrashNotFound
-from quartet_server.files import keys, paths, records, tokens
+from quartet_server.errors import FieldInvalid, FileExists, QuotaCrossed, RootFixed, TrashNotFound
+from quartet_server.files import keys, paths, quotas, records, tokens
 from quartet_server.files.delete import detach
 from quartet_server.files.paths import Path
-from quartet_server.files.resolve import Resolver
+from quartet_server.files.quotas import Charges
+from quartet_server.files.resolve import Resolver, Walk
 from quartet_server.files.tree import Tree
 from quartet_server.files.writing import write
 from quartet_server.meta import ops
@@ -22,7 +23,7 @@ from quartet_server.meta.snapshot import KeyValue, Snapshot
 from raftmeta.etcd import rpc_pb2
 
 _TOGETHER = 40
-"""Items in one transaction, with a comparison and two writes each."""
+"""Items in one transaction, with a comparison and at most three writes each."""
 
 
 async def list_trash(tree: Tree, zone: str, request: pb.ListTrashRequest) -> pb.ListTrashResponse:
@@ -72,7 +73,7 @@ async def restore(tree: Tree, zone: str, request: pb.RestoreFromTrashRequest, cl
         stored = storage_pb2.Inode.FromString(inode.value)
         name = path.names[-1]
         pointer = storage_pb2.Parent(ino=walk.ino, name=path.keys[-1].decode())
-        return Plan(
+        plan = Plan(
             records.entry(str(path), name, trashed.ino, stored),
             [
                 *walk.compares(),
@@ -80,15 +81,42 @@ async def restore(tree: Tree, zone: str, request: pb.RestoreFromTrashRequest, cl
                 ops.unchanged(key, kv.mod_revision),
             ],
             [
-                records.link(zone, walk.ino, path.keys[-1], name, trashed.ino, stored.type),
+                records.link(zone, walk.ino, path.keys[-1], name, trashed.ino, stored.type, trashed.quota),
                 ops.put(keys.parent(zone, trashed.ino), pointer.SerializeToString()),
                 ops.delete(key),
             ],
         )
+        await _recharge(zone, snapshot, plan, trashed, stored, walk)
+        return plan
 
     answer, revision = await write(tree, zone, request, pb.Entry, build, claim)
     answer.revision = revision
     return answer
+
+
+async def _recharge(
+    zone: str,
+    snapshot: Snapshot,
+    plan: Plan[pb.Entry],
+    trashed: storage_pb2.Trashed,
+    inode: storage_pb2.Inode,
+    walk: Walk,
+) -> None:
+    """Let the quotas at an entry's new place count it, where they are not those that count it in the trash."""
+    alive = await snapshot.get([keys.quota(zone, one) for one in trashed.quotas])
+    before = {one for one in trashed.quotas if keys.quota(zone, one) in alive}
+    after = set(quotas.above(walk))
+    if before != after and trashed.type == records.DIRECTORY:
+        raise QuotaCrossed(
+            f"{trashed.path} was counted by another quota than {walk.path} would be",
+            path=trashed.path,
+            destination=str(walk.path),
+            hint="restore it where the same quotas count it, or take the quota away meanwhile",
+        )
+    charges = Charges()
+    charges.add(before - after, -quotas.size_of(inode), -1)
+    charges.add(after - before, quotas.size_of(inode), 1)
+    await quotas.charge(zone, snapshot, plan, charges)
 
 
 async def empty(tree: Tree, zone: str, request: pb.EmptyTrashRequest) -> pb.EmptyTrashResponse:
@@ -126,8 +154,10 @@ async def _give_up(tree: Tree, zone: str, kvs: Sequence[KeyValue]) -> bool:
     request = rpc_pb2.TxnRequest()
     for kv in kvs:
         request.compare.append(ops.unchanged(kv.key, kv.mod_revision))
-        ino = storage_pb2.Trashed.FromString(kv.value).ino
-        request.success.extend([ops.delete(kv.key), detach(zone, ino, tree.now())])
+        trashed = storage_pb2.Trashed.FromString(kv.value)
+        request.success.extend([ops.delete(kv.key), detach(zone, trashed.ino, tree.now(), trashed.quotas)])
+        if trashed.quota:
+            request.success.append(ops.delete(keys.quota(zone, trashed.quota)))
     return (await tree.store.txn(request)).succeeded
 
 

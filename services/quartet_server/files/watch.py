@@ -121,6 +121,8 @@ class Storyteller:
                 # The old parent's path is the one after the change too: one transaction moves one thing, and what
                 # moves never holds the place it left (that would be a cycle).
                 old = await self._place(gone[ino].prev_kv, revision)
+                if old == path:  # its quota came or went
+                    continue
                 one.type = pb.EVENT_TYPE_RENAMED
                 one.old_path = old or ""
             told.append(one)

@@ -91,6 +91,19 @@ def test_files_are_touched_linked_and_given_attributes(quartet: Any) -> None:
         quartet("rm", path)
 
 
+def test_a_directory_gets_a_quota_that_is_shown_and_taken_away(quartet: Any) -> None:
+    quartet("mkdir", "-p", "/team/a")
+    made = quartet("quota", "set", "/team", "--inodes", "2", "-o", "json")
+    assert (made["used_inodes"], made["limit_inodes"], made["limit_bytes"]) == (1, 2, None)
+    quartet("mkdir", "/team/b")
+    with pytest.raises(CommandError, match="QUOTA_EXCEEDED"):
+        quartet("mkdir", "/team/c")
+    assert "2" in quartet("quota", "show", "/team")
+    quartet("quota", "rm", "/team")
+    quartet("mkdir", "/team/c")
+    quartet("rm", "-r", "--permanent", "/team")
+
+
 def test_a_path_that_is_not_remote_is_a_mistake_on_the_command_line(quartet: Any) -> None:
     with pytest.raises(CommandError) as caught:
         quartet("ls", "docs")

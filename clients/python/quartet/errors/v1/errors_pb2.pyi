@@ -148,6 +148,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "TRASH_NOT_FOUND", "domain": "quartet.dev", "metadata": {"id": "0006...", "hint": "quartet trash list"}}
     """
+    ERROR_REASON_QUOTA_NOT_FOUND: _ErrorReason.ValueType  # 84
+    """ERROR_REASON_QUOTA_NOT_FOUND (NOT_FOUND): the directory has no quota of its own.
+
+        {"reason": "QUOTA_NOT_FOUND", "domain": "quartet.dev", "metadata": {"path": "/docs", "hint": "quartet quota set PATH --bytes N"}}
+    """
     ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 19
     """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -201,6 +206,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     expired or was released: somebody else may hold it. Nothing was changed.
 
         {"reason": "LOCK_LOST", "domain": "quartet.dev", "metadata": {"token": "41", "hint": "take the lock again and read again what it protects"}}
+    """
+    ERROR_REASON_QUOTA_CROSSED: _ErrorReason.ValueType  # 85
+    """ERROR_REASON_QUOTA_CROSSED (FAILED_PRECONDITION): a directory would move from what one quota counts to what
+    another does; what is below it would have to be counted.
+
+        {"reason": "QUOTA_CROSSED", "domain": "quartet.dev", "metadata": {"path": "/docs", "destination": "/team/docs", "hint": "copy it and delete the old one"}}
     """
     ERROR_REASON_ZONE_NOT_EMPTY: _ErrorReason.ValueType  # 27
     """ERROR_REASON_ZONE_NOT_EMPTY (FAILED_PRECONDITION): a zone that holds something cannot be deleted.
@@ -285,6 +296,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     watches of a stream.
 
         {"reason": "LIMIT_REACHED", "domain": "quartet.dev", "metadata": {"limit": "64"}}
+    """
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 86
+    """ERROR_REASON_QUOTA_EXCEEDED (RESOURCE_EXHAUSTED): a directory would hold more bytes or inodes than its quota
+    allows. Nothing was changed.
+
+        {"reason": "QUOTA_EXCEEDED", "domain": "quartet.dev", "metadata": {"path": "/docs", "of": "inodes", "limit": "1000", "used": "1000", "hint": "quartet quota show /docs"}}
     """
     ERROR_REASON_WATCH_CANCELLED: _ErrorReason.ValueType  # 39
     """ERROR_REASON_WATCH_CANCELLED (CANCELLED): the store ended a watch.
@@ -479,6 +496,11 @@ emptied, or never was.
 
     {"reason": "TRASH_NOT_FOUND", "domain": "quartet.dev", "metadata": {"id": "0006...", "hint": "quartet trash list"}}
 """
+ERROR_REASON_QUOTA_NOT_FOUND: ErrorReason.ValueType  # 84
+"""ERROR_REASON_QUOTA_NOT_FOUND (NOT_FOUND): the directory has no quota of its own.
+
+    {"reason": "QUOTA_NOT_FOUND", "domain": "quartet.dev", "metadata": {"path": "/docs", "hint": "quartet quota set PATH --bytes N"}}
+"""
 ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 19
 """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -532,6 +554,12 @@ ERROR_REASON_LOCK_LOST: ErrorReason.ValueType  # 82
 expired or was released: somebody else may hold it. Nothing was changed.
 
     {"reason": "LOCK_LOST", "domain": "quartet.dev", "metadata": {"token": "41", "hint": "take the lock again and read again what it protects"}}
+"""
+ERROR_REASON_QUOTA_CROSSED: ErrorReason.ValueType  # 85
+"""ERROR_REASON_QUOTA_CROSSED (FAILED_PRECONDITION): a directory would move from what one quota counts to what
+another does; what is below it would have to be counted.
+
+    {"reason": "QUOTA_CROSSED", "domain": "quartet.dev", "metadata": {"path": "/docs", "destination": "/team/docs", "hint": "copy it and delete the old one"}}
 """
 ERROR_REASON_ZONE_NOT_EMPTY: ErrorReason.ValueType  # 27
 """ERROR_REASON_ZONE_NOT_EMPTY (FAILED_PRECONDITION): a zone that holds something cannot be deleted.
@@ -616,6 +644,12 @@ ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 38
 watches of a stream.
 
     {"reason": "LIMIT_REACHED", "domain": "quartet.dev", "metadata": {"limit": "64"}}
+"""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 86
+"""ERROR_REASON_QUOTA_EXCEEDED (RESOURCE_EXHAUSTED): a directory would hold more bytes or inodes than its quota
+allows. Nothing was changed.
+
+    {"reason": "QUOTA_EXCEEDED", "domain": "quartet.dev", "metadata": {"path": "/docs", "of": "inodes", "limit": "1000", "used": "1000", "hint": "quartet quota show /docs"}}
 """
 ERROR_REASON_WATCH_CANCELLED: ErrorReason.ValueType  # 39
 """ERROR_REASON_WATCH_CANCELLED (CANCELLED): the store ended a watch.

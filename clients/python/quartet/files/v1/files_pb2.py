@@ -26,61 +26,63 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from quartet.files.v1 import entries_pb2 as quartet_dot_files_dot_v1_dot_entries__pb2
 from quartet.files.v1 import locks_pb2 as quartet_dot_files_dot_v1_dot_locks__pb2
+from quartet.files.v1 import quotas_pb2 as quartet_dot_files_dot_v1_dot_quotas__pb2
 from quartet.files.v1 import trash_pb2 as quartet_dot_files_dot_v1_dot_trash__pb2
 from quartet.files.v1 import watch_pb2 as quartet_dot_files_dot_v1_dot_watch__pb2
 from quartet.files.v1 import xattrs_pb2 as quartet_dot_files_dot_v1_dot_xattrs__pb2
 
 from quartet.files.v1.entries_pb2 import *
 from quartet.files.v1.locks_pb2 import *
+from quartet.files.v1.quotas_pb2 import *
 from quartet.files.v1.trash_pb2 import *
 from quartet.files.v1.watch_pb2 import *
 from quartet.files.v1.xattrs_pb2 import *
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cquartet/files/v1/files.proto\x12\x10quartet.files.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1equartet/files/v1/entries.proto\x1a\x1cquartet/files/v1/locks.proto\x1a\x1cquartet/files/v1/trash.proto\x1a\x1cquartet/files/v1/watch.proto\x1a\x1dquartet/files/v1/xattrs.proto\"\xb2\x01\n\x0cMkdirRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12\x0f\n\x07parents\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12&\n\x05\x66\x65nce\x18\x06 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"\xf6\x01\n\x11\x43reateFileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12)\n\x04type\x18\x03 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x11\n\toverwrite\x18\x04 \x01(\x08\x12\x10\n\x08if_match\x18\x05 \x01(\t\x12\x15\n\rif_none_match\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12&\n\x05\x66\x65nce\x18\x08 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"x\n\x0b\x43reateEntry\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x04type\x18\x02 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x30\n\nattributes\x18\x03 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\"\x80\x01\n\x12\x42\x61tchCreateRequest\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.quartet.files.v1.CreateEntry\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12&\n\x05\x66\x65nce\x18\x03 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"U\n\x0c\x43reateResult\x12*\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x19.quartet.files.v1.Failure\x12\x0b\n\x03ino\x18\x02 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"i\n\x13\x42\x61tchCreateResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.quartet.files.v1.CreateResult\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x05\x12\x10\n\x08revision\x18\x03 \x01(\x03\"S\n\x0bStatRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\"Y\n\x10\x42\x61tchStatRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\"`\n\nStatResult\x12*\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x19.quartet.files.v1.Failure\x12&\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x17.quartet.files.v1.Entry\"T\n\x11\x42\x61tchStatResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.quartet.files.v1.StatResult\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xc4\x01\n\x0bListRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\x08\x12\x14\n\x0cserializable\x18\x05 \x01(\x08\x12\x11\n\trecursive\x18\x06 \x01(\x08\x12\x0c\n\x04glob\x18\x07 \x01(\t\x12)\n\x04type\x18\x08 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x0e\n\x06\x66ollow\x18\t \x01(\x08\"z\n\x0cListResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.quartet.files.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x15\n\rsnapshot_lost\x18\x04 \x01(\x08\"\xbf\x01\n\x0cTouchRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x05mtime\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tno_create\x18\x03 \x01(\x08\x12\x10\n\x08if_match\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12&\n\x05\x66\x65nce\x18\x07 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"\xec\x01\n\x14SetAttributesRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x10\n\x08if_match\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12&\n\x05\x66\x65nce\x18\x07 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"\xe3\x01\n\rRenameRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\x12*\n\x04mode\x18\x03 \x01(\x0e\x32\x1c.quartet.files.v1.RenameMode\x12\x10\n\x08if_match\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12\x1c\n\x14\x64\x65stination_if_match\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12&\n\x05\x66\x65nce\x18\x08 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"B\n\x0eRenameResponse\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x11\n\tother_ino\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xa8\x01\n\rDeleteRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\trecursive\x18\x02 \x01(\x08\x12\x10\n\x08if_match\x18\x03 \x01(\t\x12\x15\n\rif_none_match\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x11\n\tpermanent\x18\x06 \x01(\x08\x12&\n\x05\x66\x65nce\x18\x07 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"A\n\x0e\x44\x65leteResponse\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08trash_id\x18\x03 \x01(\t*x\n\nRenameMode\x12\x1b\n\x17RENAME_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13RENAME_MODE_REPLACE\x10\x01\x12\x1a\n\x16RENAME_MODE_NO_REPLACE\x10\x02\x12\x18\n\x14RENAME_MODE_EXCHANGE\x10\x03\x32\xf0\r\n\x0b\x46ileService\x12@\n\x05Mkdir\x12\x1e.quartet.files.v1.MkdirRequest\x1a\x17.quartet.files.v1.Entry\x12J\n\nCreateFile\x12#.quartet.files.v1.CreateFileRequest\x1a\x17.quartet.files.v1.Entry\x12Z\n\x0b\x42\x61tchCreate\x12$.quartet.files.v1.BatchCreateRequest\x1a%.quartet.files.v1.BatchCreateResponse\x12>\n\x04Stat\x12\x1d.quartet.files.v1.StatRequest\x1a\x17.quartet.files.v1.Entry\x12T\n\tBatchStat\x12\".quartet.files.v1.BatchStatRequest\x1a#.quartet.files.v1.BatchStatResponse\x12\x45\n\x04List\x12\x1d.quartet.files.v1.ListRequest\x1a\x1e.quartet.files.v1.ListResponse\x12@\n\x05Touch\x12\x1e.quartet.files.v1.TouchRequest\x1a\x17.quartet.files.v1.Entry\x12P\n\rSetAttributes\x12&.quartet.files.v1.SetAttributesRequest\x1a\x17.quartet.files.v1.Entry\x12K\n\x06Rename\x12\x1f.quartet.files.v1.RenameRequest\x1a .quartet.files.v1.RenameResponse\x12K\n\x06\x44\x65lete\x12\x1f.quartet.files.v1.DeleteRequest\x1a .quartet.files.v1.DeleteResponse\x12T\n\tListTrash\x12\".quartet.files.v1.ListTrashRequest\x1a#.quartet.files.v1.ListTrashResponse\x12V\n\x10RestoreFromTrash\x12).quartet.files.v1.RestoreFromTrashRequest\x1a\x17.quartet.files.v1.Entry\x12W\n\nEmptyTrash\x12#.quartet.files.v1.EmptyTrashRequest\x1a$.quartet.files.v1.EmptyTrashResponse\x12Q\n\x08SetXattr\x12!.quartet.files.v1.SetXattrRequest\x1a\".quartet.files.v1.SetXattrResponse\x12\x46\n\x08GetXattr\x12!.quartet.files.v1.GetXattrRequest\x1a\x17.quartet.files.v1.Xattr\x12W\n\nListXattrs\x12#.quartet.files.v1.ListXattrsRequest\x1a$.quartet.files.v1.ListXattrsResponse\x12Z\n\x0bRemoveXattr\x12$.quartet.files.v1.RemoveXattrRequest\x1a%.quartet.files.v1.RemoveXattrResponse\x12\x63\n\x0e\x42\x61tchGetXattrs\x12\'.quartet.files.v1.BatchGetXattrsRequest\x1a(.quartet.files.v1.BatchGetXattrsResponse\x12\x41\n\x04Lock\x12\x1d.quartet.files.v1.LockRequest\x1a\x1a.quartet.files.v1.HeldLock\x12T\n\tRenewLock\x12\".quartet.files.v1.RenewLockRequest\x1a#.quartet.files.v1.RenewLockResponse\x12K\n\x06Unlock\x12\x1f.quartet.files.v1.UnlockRequest\x1a .quartet.files.v1.UnlockResponse\x12J\n\x05Watch\x12\x1e.quartet.files.v1.WatchRequest\x1a\x1f.quartet.files.v1.WatchResponse0\x01P\x02P\x03P\x04P\x05P\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cquartet/files/v1/files.proto\x12\x10quartet.files.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1equartet/files/v1/entries.proto\x1a\x1cquartet/files/v1/locks.proto\x1a\x1dquartet/files/v1/quotas.proto\x1a\x1cquartet/files/v1/trash.proto\x1a\x1cquartet/files/v1/watch.proto\x1a\x1dquartet/files/v1/xattrs.proto\"\xb2\x01\n\x0cMkdirRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12\x0f\n\x07parents\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12&\n\x05\x66\x65nce\x18\x06 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"\xf6\x01\n\x11\x43reateFileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12)\n\x04type\x18\x03 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x11\n\toverwrite\x18\x04 \x01(\x08\x12\x10\n\x08if_match\x18\x05 \x01(\t\x12\x15\n\rif_none_match\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12&\n\x05\x66\x65nce\x18\x08 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"x\n\x0b\x43reateEntry\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x04type\x18\x02 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x30\n\nattributes\x18\x03 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\"\x80\x01\n\x12\x42\x61tchCreateRequest\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.quartet.files.v1.CreateEntry\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12&\n\x05\x66\x65nce\x18\x03 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"U\n\x0c\x43reateResult\x12*\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x19.quartet.files.v1.Failure\x12\x0b\n\x03ino\x18\x02 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"i\n\x13\x42\x61tchCreateResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.quartet.files.v1.CreateResult\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x05\x12\x10\n\x08revision\x18\x03 \x01(\x03\"S\n\x0bStatRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\"Y\n\x10\x42\x61tchStatRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\"`\n\nStatResult\x12*\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x19.quartet.files.v1.Failure\x12&\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x17.quartet.files.v1.Entry\"T\n\x11\x42\x61tchStatResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.quartet.files.v1.StatResult\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xc4\x01\n\x0bListRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\x08\x12\x14\n\x0cserializable\x18\x05 \x01(\x08\x12\x11\n\trecursive\x18\x06 \x01(\x08\x12\x0c\n\x04glob\x18\x07 \x01(\t\x12)\n\x04type\x18\x08 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x0e\n\x06\x66ollow\x18\t \x01(\x08\"z\n\x0cListResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.quartet.files.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x15\n\rsnapshot_lost\x18\x04 \x01(\x08\"\xbf\x01\n\x0cTouchRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x05mtime\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tno_create\x18\x03 \x01(\x08\x12\x10\n\x08if_match\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12&\n\x05\x66\x65nce\x18\x07 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"\xec\x01\n\x14SetAttributesRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x10\n\x08if_match\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12&\n\x05\x66\x65nce\x18\x07 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"\xe3\x01\n\rRenameRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\x12*\n\x04mode\x18\x03 \x01(\x0e\x32\x1c.quartet.files.v1.RenameMode\x12\x10\n\x08if_match\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12\x1c\n\x14\x64\x65stination_if_match\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12&\n\x05\x66\x65nce\x18\x08 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"B\n\x0eRenameResponse\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x11\n\tother_ino\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xa8\x01\n\rDeleteRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\trecursive\x18\x02 \x01(\x08\x12\x10\n\x08if_match\x18\x03 \x01(\t\x12\x15\n\rif_none_match\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x11\n\tpermanent\x18\x06 \x01(\x08\x12&\n\x05\x66\x65nce\x18\x07 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"A\n\x0e\x44\x65leteResponse\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08trash_id\x18\x03 \x01(\t*x\n\nRenameMode\x12\x1b\n\x17RENAME_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13RENAME_MODE_REPLACE\x10\x01\x12\x1a\n\x16RENAME_MODE_NO_REPLACE\x10\x02\x12\x18\n\x14RENAME_MODE_EXCHANGE\x10\x03\x32\xdc\x0f\n\x0b\x46ileService\x12@\n\x05Mkdir\x12\x1e.quartet.files.v1.MkdirRequest\x1a\x17.quartet.files.v1.Entry\x12J\n\nCreateFile\x12#.quartet.files.v1.CreateFileRequest\x1a\x17.quartet.files.v1.Entry\x12Z\n\x0b\x42\x61tchCreate\x12$.quartet.files.v1.BatchCreateRequest\x1a%.quartet.files.v1.BatchCreateResponse\x12>\n\x04Stat\x12\x1d.quartet.files.v1.StatRequest\x1a\x17.quartet.files.v1.Entry\x12T\n\tBatchStat\x12\".quartet.files.v1.BatchStatRequest\x1a#.quartet.files.v1.BatchStatResponse\x12\x45\n\x04List\x12\x1d.quartet.files.v1.ListRequest\x1a\x1e.quartet.files.v1.ListResponse\x12@\n\x05Touch\x12\x1e.quartet.files.v1.TouchRequest\x1a\x17.quartet.files.v1.Entry\x12P\n\rSetAttributes\x12&.quartet.files.v1.SetAttributesRequest\x1a\x17.quartet.files.v1.Entry\x12K\n\x06Rename\x12\x1f.quartet.files.v1.RenameRequest\x1a .quartet.files.v1.RenameResponse\x12K\n\x06\x44\x65lete\x12\x1f.quartet.files.v1.DeleteRequest\x1a .quartet.files.v1.DeleteResponse\x12T\n\tListTrash\x12\".quartet.files.v1.ListTrashRequest\x1a#.quartet.files.v1.ListTrashResponse\x12V\n\x10RestoreFromTrash\x12).quartet.files.v1.RestoreFromTrashRequest\x1a\x17.quartet.files.v1.Entry\x12W\n\nEmptyTrash\x12#.quartet.files.v1.EmptyTrashRequest\x1a$.quartet.files.v1.EmptyTrashResponse\x12Q\n\x08SetXattr\x12!.quartet.files.v1.SetXattrRequest\x1a\".quartet.files.v1.SetXattrResponse\x12\x46\n\x08GetXattr\x12!.quartet.files.v1.GetXattrRequest\x1a\x17.quartet.files.v1.Xattr\x12W\n\nListXattrs\x12#.quartet.files.v1.ListXattrsRequest\x1a$.quartet.files.v1.ListXattrsResponse\x12Z\n\x0bRemoveXattr\x12$.quartet.files.v1.RemoveXattrRequest\x1a%.quartet.files.v1.RemoveXattrResponse\x12\x63\n\x0e\x42\x61tchGetXattrs\x12\'.quartet.files.v1.BatchGetXattrsRequest\x1a(.quartet.files.v1.BatchGetXattrsResponse\x12\x41\n\x04Lock\x12\x1d.quartet.files.v1.LockRequest\x1a\x1a.quartet.files.v1.HeldLock\x12T\n\tRenewLock\x12\".quartet.files.v1.RenewLockRequest\x1a#.quartet.files.v1.RenewLockResponse\x12K\n\x06Unlock\x12\x1f.quartet.files.v1.UnlockRequest\x1a .quartet.files.v1.UnlockResponse\x12\x46\n\x08SetQuota\x12!.quartet.files.v1.SetQuotaRequest\x1a\x17.quartet.files.v1.Quota\x12\x46\n\x08GetQuota\x12!.quartet.files.v1.GetQuotaRequest\x1a\x17.quartet.files.v1.Quota\x12Z\n\x0bRemoveQuota\x12$.quartet.files.v1.RemoveQuotaRequest\x1a%.quartet.files.v1.RemoveQuotaResponse\x12J\n\x05Watch\x12\x1e.quartet.files.v1.WatchRequest\x1a\x1f.quartet.files.v1.WatchResponse0\x01P\x02P\x03P\x04P\x05P\x06P\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quartet.files.v1.files_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RENAMEMODE']._serialized_start=2799
-  _globals['_RENAMEMODE']._serialized_end=2919
-  _globals['_MKDIRREQUEST']._serialized_start=271
-  _globals['_MKDIRREQUEST']._serialized_end=449
-  _globals['_CREATEFILEREQUEST']._serialized_start=452
-  _globals['_CREATEFILEREQUEST']._serialized_end=698
-  _globals['_CREATEENTRY']._serialized_start=700
-  _globals['_CREATEENTRY']._serialized_end=820
-  _globals['_BATCHCREATEREQUEST']._serialized_start=823
-  _globals['_BATCHCREATEREQUEST']._serialized_end=951
-  _globals['_CREATERESULT']._serialized_start=953
-  _globals['_CREATERESULT']._serialized_end=1038
-  _globals['_BATCHCREATERESPONSE']._serialized_start=1040
-  _globals['_BATCHCREATERESPONSE']._serialized_end=1145
-  _globals['_STATREQUEST']._serialized_start=1147
-  _globals['_STATREQUEST']._serialized_end=1230
-  _globals['_BATCHSTATREQUEST']._serialized_start=1232
-  _globals['_BATCHSTATREQUEST']._serialized_end=1321
-  _globals['_STATRESULT']._serialized_start=1323
-  _globals['_STATRESULT']._serialized_end=1419
-  _globals['_BATCHSTATRESPONSE']._serialized_start=1421
-  _globals['_BATCHSTATRESPONSE']._serialized_end=1505
-  _globals['_LISTREQUEST']._serialized_start=1508
-  _globals['_LISTREQUEST']._serialized_end=1704
-  _globals['_LISTRESPONSE']._serialized_start=1706
-  _globals['_LISTRESPONSE']._serialized_end=1828
-  _globals['_TOUCHREQUEST']._serialized_start=1831
-  _globals['_TOUCHREQUEST']._serialized_end=2022
-  _globals['_SETATTRIBUTESREQUEST']._serialized_start=2025
-  _globals['_SETATTRIBUTESREQUEST']._serialized_end=2261
-  _globals['_RENAMEREQUEST']._serialized_start=2264
-  _globals['_RENAMEREQUEST']._serialized_end=2491
-  _globals['_RENAMERESPONSE']._serialized_start=2493
-  _globals['_RENAMERESPONSE']._serialized_end=2559
-  _globals['_DELETEREQUEST']._serialized_start=2562
-  _globals['_DELETEREQUEST']._serialized_end=2730
-  _globals['_DELETERESPONSE']._serialized_start=2732
-  _globals['_DELETERESPONSE']._serialized_end=2797
-  _globals['_FILESERVICE']._serialized_start=2922
-  _globals['_FILESERVICE']._serialized_end=4698
+  _globals['_RENAMEMODE']._serialized_start=2830
+  _globals['_RENAMEMODE']._serialized_end=2950
+  _globals['_MKDIRREQUEST']._serialized_start=302
+  _globals['_MKDIRREQUEST']._serialized_end=480
+  _globals['_CREATEFILEREQUEST']._serialized_start=483
+  _globals['_CREATEFILEREQUEST']._serialized_end=729
+  _globals['_CREATEENTRY']._serialized_start=731
+  _globals['_CREATEENTRY']._serialized_end=851
+  _globals['_BATCHCREATEREQUEST']._serialized_start=854
+  _globals['_BATCHCREATEREQUEST']._serialized_end=982
+  _globals['_CREATERESULT']._serialized_start=984
+  _globals['_CREATERESULT']._serialized_end=1069
+  _globals['_BATCHCREATERESPONSE']._serialized_start=1071
+  _globals['_BATCHCREATERESPONSE']._serialized_end=1176
+  _globals['_STATREQUEST']._serialized_start=1178
+  _globals['_STATREQUEST']._serialized_end=1261
+  _globals['_BATCHSTATREQUEST']._serialized_start=1263
+  _globals['_BATCHSTATREQUEST']._serialized_end=1352
+  _globals['_STATRESULT']._serialized_start=1354
+  _globals['_STATRESULT']._serialized_end=1450
+  _globals['_BATCHSTATRESPONSE']._serialized_start=1452
+  _globals['_BATCHSTATRESPONSE']._serialized_end=1536
+  _globals['_LISTREQUEST']._serialized_start=1539
+  _globals['_LISTREQUEST']._serialized_end=1735
+  _globals['_LISTRESPONSE']._serialized_start=1737
+  _globals['_LISTRESPONSE']._serialized_end=1859
+  _globals['_TOUCHREQUEST']._serialized_start=1862
+  _globals['_TOUCHREQUEST']._serialized_end=2053
+  _globals['_SETATTRIBUTESREQUEST']._serialized_start=2056
+  _globals['_SETATTRIBUTESREQUEST']._serialized_end=2292
+  _globals['_RENAMEREQUEST']._serialized_start=2295
+  _globals['_RENAMEREQUEST']._serialized_end=2522
+  _globals['_RENAMERESPONSE']._serialized_start=2524
+  _globals['_RENAMERESPONSE']._serialized_end=2590
+  _globals['_DELETEREQUEST']._serialized_start=2593
+  _globals['_DELETEREQUEST']._serialized_end=2761
+  _globals['_DELETERESPONSE']._serialized_start=2763
+  _globals['_DELETERESPONSE']._serialized_end=2828
+  _globals['_FILESERVICE']._serialized_start=2953
+  _globals['_FILESERVICE']._serialized_end=4965
 # @@protoc_insertion_point(module_scope)

@@ -27,6 +27,11 @@ from quartet.files.v1.locks_pb2 import RenewLockRequest as RenewLockRequest
 from quartet.files.v1.locks_pb2 import RenewLockResponse as RenewLockResponse
 from quartet.files.v1.locks_pb2 import UnlockRequest as UnlockRequest
 from quartet.files.v1.locks_pb2 import UnlockResponse as UnlockResponse
+from quartet.files.v1.quotas_pb2 import GetQuotaRequest as GetQuotaRequest
+from quartet.files.v1.quotas_pb2 import Quota as Quota
+from quartet.files.v1.quotas_pb2 import RemoveQuotaRequest as RemoveQuotaRequest
+from quartet.files.v1.quotas_pb2 import RemoveQuotaResponse as RemoveQuotaResponse
+from quartet.files.v1.quotas_pb2 import SetQuotaRequest as SetQuotaRequest
 from quartet.files.v1.trash_pb2 import EmptyTrashRequest as EmptyTrashRequest
 from quartet.files.v1.trash_pb2 import EmptyTrashResponse as EmptyTrashResponse
 from quartet.files.v1.trash_pb2 import ListTrashRequest as ListTrashRequest

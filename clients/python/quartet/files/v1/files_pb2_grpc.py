@@ -6,6 +6,7 @@ import warnings
 from quartet.files.v1 import entries_pb2 as quartet_dot_files_dot_v1_dot_entries__pb2
 from quartet.files.v1 import files_pb2 as quartet_dot_files_dot_v1_dot_files__pb2
 from quartet.files.v1 import locks_pb2 as quartet_dot_files_dot_v1_dot_locks__pb2
+from quartet.files.v1 import quotas_pb2 as quartet_dot_files_dot_v1_dot_quotas__pb2
 from quartet.files.v1 import trash_pb2 as quartet_dot_files_dot_v1_dot_trash__pb2
 from quartet.files.v1 import watch_pb2 as quartet_dot_files_dot_v1_dot_watch__pb2
 from quartet.files.v1 import xattrs_pb2 as quartet_dot_files_dot_v1_dot_xattrs__pb2
@@ -172,6 +173,21 @@ class FileServiceStub:
                 '/quartet.files.v1.FileService/Unlock',
                 request_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.UnlockRequest.SerializeToString,
                 response_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.UnlockResponse.FromString,
+                _registered_method=True)
+        self.SetQuota = channel.unary_unary(
+                '/quartet.files.v1.FileService/SetQuota',
+                request_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.SetQuotaRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.Quota.FromString,
+                _registered_method=True)
+        self.GetQuota = channel.unary_unary(
+                '/quartet.files.v1.FileService/GetQuota',
+                request_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.GetQuotaRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.Quota.FromString,
+                _registered_method=True)
+        self.RemoveQuota = channel.unary_unary(
+                '/quartet.files.v1.FileService/RemoveQuota',
+                request_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaResponse.FromString,
                 _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/quartet.files.v1.FileService/Watch',
@@ -371,6 +387,29 @@ class FileServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetQuota(self, request, context):
+        """SetQuota limits what is below a directory, and counts it; a directory that holds something already is counted without a
+        pause. From then on a write that would pass a limit is RESOURCE_EXHAUSTED (QUOTA_EXCEEDED) and changes nothing, and a
+        directory that would leave or enter what a quota counts stays where it is: FAILED_PRECONDITION (QUOTA_CROSSED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQuota(self, request, context):
+        """GetQuota reads a directory's own quota. NOT_FOUND (QUOTA_NOT_FOUND) when it has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveQuota(self, request, context):
+        """RemoveQuota takes a directory's quota away. NOT_FOUND (QUOTA_NOT_FOUND) when it has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
         `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
@@ -486,6 +525,21 @@ def add_FileServiceServicer_to_server(servicer, server):
                     servicer.Unlock,
                     request_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.UnlockRequest.FromString,
                     response_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.UnlockResponse.SerializeToString,
+            ),
+            'SetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetQuota,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.SetQuotaRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.Quota.SerializeToString,
+            ),
+            'GetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuota,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.GetQuotaRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.Quota.SerializeToString,
+            ),
+            'RemoveQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveQuota,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -1089,6 +1143,87 @@ class FileService:
             '/quartet.files.v1.FileService/Unlock',
             quartet_dot_files_dot_v1_dot_locks__pb2.UnlockRequest.SerializeToString,
             quartet_dot_files_dot_v1_dot_locks__pb2.UnlockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/SetQuota',
+            quartet_dot_files_dot_v1_dot_quotas__pb2.SetQuotaRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_quotas__pb2.Quota.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/GetQuota',
+            quartet_dot_files_dot_v1_dot_quotas__pb2.GetQuotaRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_quotas__pb2.Quota.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/RemoveQuota',
+            quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaResponse.FromString,
             options,
             channel_credentials,
             insecure,

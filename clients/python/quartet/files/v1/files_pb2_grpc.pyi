@@ -8,6 +8,7 @@ from grpc import aio as _aio
 from quartet.files.v1 import entries_pb2 as _entries_pb2
 from quartet.files.v1 import files_pb2 as _files_pb2
 from quartet.files.v1 import locks_pb2 as _locks_pb2
+from quartet.files.v1 import quotas_pb2 as _quotas_pb2
 from quartet.files.v1 import trash_pb2 as _trash_pb2
 from quartet.files.v1 import watch_pb2 as _watch_pb2
 from quartet.files.v1 import xattrs_pb2 as _xattrs_pb2
@@ -26,6 +27,11 @@ from quartet.files.v1.locks_pb2 import RenewLockRequest as RenewLockRequest
 from quartet.files.v1.locks_pb2 import RenewLockResponse as RenewLockResponse
 from quartet.files.v1.locks_pb2 import UnlockRequest as UnlockRequest
 from quartet.files.v1.locks_pb2 import UnlockResponse as UnlockResponse
+from quartet.files.v1.quotas_pb2 import GetQuotaRequest as GetQuotaRequest
+from quartet.files.v1.quotas_pb2 import Quota as Quota
+from quartet.files.v1.quotas_pb2 import RemoveQuotaRequest as RemoveQuotaRequest
+from quartet.files.v1.quotas_pb2 import RemoveQuotaResponse as RemoveQuotaResponse
+from quartet.files.v1.quotas_pb2 import SetQuotaRequest as SetQuotaRequest
 from quartet.files.v1.trash_pb2 import EmptyTrashRequest as EmptyTrashRequest
 from quartet.files.v1.trash_pb2 import EmptyTrashResponse as EmptyTrashResponse
 from quartet.files.v1.trash_pb2 import ListTrashRequest as ListTrashRequest
@@ -171,6 +177,15 @@ class FileServiceStub:
     """RenewLock gives a lock its full time again. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
     Unlock: _grpc.UnaryUnaryMultiCallable[_locks_pb2.UnlockRequest, _locks_pb2.UnlockResponse]
     """Unlock gives a lock back. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
+    SetQuota: _grpc.UnaryUnaryMultiCallable[_quotas_pb2.SetQuotaRequest, _quotas_pb2.Quota]
+    """SetQuota limits what is below a directory, and counts it; a directory that holds something already is counted without a
+    pause. From then on a write that would pass a limit is RESOURCE_EXHAUSTED (QUOTA_EXCEEDED) and changes nothing, and a
+    directory that would leave or enter what a quota counts stays where it is: FAILED_PRECONDITION (QUOTA_CROSSED).
+    """
+    GetQuota: _grpc.UnaryUnaryMultiCallable[_quotas_pb2.GetQuotaRequest, _quotas_pb2.Quota]
+    """GetQuota reads a directory's own quota. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
+    RemoveQuota: _grpc.UnaryUnaryMultiCallable[_quotas_pb2.RemoveQuotaRequest, _quotas_pb2.RemoveQuotaResponse]
+    """RemoveQuota takes a directory's quota away. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
     Watch: _grpc.UnaryStreamMultiCallable[_watch_pb2.WatchRequest, _watch_pb2.WatchResponse]
     """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
     `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
@@ -272,6 +287,15 @@ class FileServiceAsyncStub(FileServiceStub):
     """RenewLock gives a lock its full time again. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
     Unlock: _aio.UnaryUnaryMultiCallable[_locks_pb2.UnlockRequest, _locks_pb2.UnlockResponse]  # type: ignore[assignment]
     """Unlock gives a lock back. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
+    SetQuota: _aio.UnaryUnaryMultiCallable[_quotas_pb2.SetQuotaRequest, _quotas_pb2.Quota]  # type: ignore[assignment]
+    """SetQuota limits what is below a directory, and counts it; a directory that holds something already is counted without a
+    pause. From then on a write that would pass a limit is RESOURCE_EXHAUSTED (QUOTA_EXCEEDED) and changes nothing, and a
+    directory that would leave or enter what a quota counts stays where it is: FAILED_PRECONDITION (QUOTA_CROSSED).
+    """
+    GetQuota: _aio.UnaryUnaryMultiCallable[_quotas_pb2.GetQuotaRequest, _quotas_pb2.Quota]  # type: ignore[assignment]
+    """GetQuota reads a directory's own quota. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
+    RemoveQuota: _aio.UnaryUnaryMultiCallable[_quotas_pb2.RemoveQuotaRequest, _quotas_pb2.RemoveQuotaResponse]  # type: ignore[assignment]
+    """RemoveQuota takes a directory's quota away. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
     Watch: _aio.UnaryStreamMultiCallable[_watch_pb2.WatchRequest, _watch_pb2.WatchResponse]  # type: ignore[assignment]
     """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
     `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
@@ -496,6 +520,33 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_locks_pb2.UnlockResponse, _abc.Awaitable[_locks_pb2.UnlockResponse]]:
         """Unlock gives a lock back. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
+
+    @_abc_1.abstractmethod
+    def SetQuota(
+        self,
+        request: _quotas_pb2.SetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quotas_pb2.Quota, _abc.Awaitable[_quotas_pb2.Quota]]:
+        """SetQuota limits what is below a directory, and counts it; a directory that holds something already is counted without a
+        pause. From then on a write that would pass a limit is RESOURCE_EXHAUSTED (QUOTA_EXCEEDED) and changes nothing, and a
+        directory that would leave or enter what a quota counts stays where it is: FAILED_PRECONDITION (QUOTA_CROSSED).
+        """
+
+    @_abc_1.abstractmethod
+    def GetQuota(
+        self,
+        request: _quotas_pb2.GetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quotas_pb2.Quota, _abc.Awaitable[_quotas_pb2.Quota]]:
+        """GetQuota reads a directory's own quota. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
+
+    @_abc_1.abstractmethod
+    def RemoveQuota(
+        self,
+        request: _quotas_pb2.RemoveQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quotas_pb2.RemoveQuotaResponse, _abc.Awaitable[_quotas_pb2.RemoveQuotaResponse]]:
+        """RemoveQuota takes a directory's quota away. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
 
     @_abc_1.abstractmethod
     def Watch(

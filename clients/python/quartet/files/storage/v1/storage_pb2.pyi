@@ -29,22 +29,26 @@ class Dentry(_message.Message):
     INO_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     SPELLING_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
     ino: _builtins.int
     """Inode number of the child."""
     type: _entries_pb2.EntryType.ValueType
     """What the child is."""
     spelling: _builtins.str
     """The name as given, where it differs from the NFC form in the key."""
+    quota: _builtins.int
+    """Number of the quota of the directory that the entry leads to; 0 for none."""
     def __init__(
         self,
         *,
         ino: _builtins.int = ...,
         type: _entries_pb2.EntryType.ValueType = ...,
         spelling: _builtins.str = ...,
+        quota: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "spelling", b"spelling", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "quota", b"quota", "spelling", b"spelling", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -127,18 +131,24 @@ class Detached(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it was cut off."""
+
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of the quotas that count what is in it."""
 
     def __init__(
         self,
         *,
         time: _timestamp_pb2.Timestamp | None = ...,
+        quotas: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -154,15 +164,23 @@ class Trashed(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
     ino: _builtins.int
     """Inode number of the entry."""
     type: _entries_pb2.EntryType.ValueType
     """What it is."""
     path: _builtins.str
     """Path it had, as it was spelled."""
+    quota: _builtins.int
+    """Number of its own quota; 0 for none."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it was cut off."""
+
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of the quotas that counted it, and go on to do so."""
 
     def __init__(
         self,
@@ -171,14 +189,62 @@ class Trashed(_message.Message):
         type: _entries_pb2.EntryType.ValueType = ...,
         path: _builtins.str = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
+        quotas: _abc.Iterable[_builtins.int] | None = ...,
+        quota: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "path", b"path", "time", b"time", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "path", b"path", "quota", b"quota", "quotas", b"quotas", "time", b"time", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Trashed: _TypeAlias = Trashed  # noqa: Y015
+
+@_typing.final
+class QuotaRecord(_message.Message):
+    """QuotaRecord is the value of a quota's key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INO_FIELD_NUMBER: _builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    LIMIT_INODES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    INODES_FIELD_NUMBER: _builtins.int
+    COUNTING_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    ino: _builtins.int
+    """Inode number of the directory."""
+    limit_bytes: _builtins.int
+    """The most bytes; 0 for no limit."""
+    limit_inodes: _builtins.int
+    """The most inodes; 0 for no limit."""
+    bytes: _builtins.int
+    """Bytes charged."""
+    inodes: _builtins.int
+    """Inodes charged."""
+    counting: _builtins.bool
+    """What was there before the quota is still being added up: no limit holds."""
+    path: _builtins.str
+    """Path that the directory had when the limits were set, to name it in errors."""
+    def __init__(
+        self,
+        *,
+        ino: _builtins.int = ...,
+        limit_bytes: _builtins.int = ...,
+        limit_inodes: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        inodes: _builtins.int = ...,
+        counting: _builtins.bool = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "counting", b"counting", "ino", b"ino", "inodes", b"inodes", "limit_bytes", b"limit_bytes", "limit_inodes", b"limit_inodes", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuotaRecord: _TypeAlias = QuotaRecord  # noqa: Y015
 
 @_typing.final
 class LockRecord(_message.Message):
