@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from harness import s3
+from quartet_server.objects.bucket import open_bucket
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.disk import DiskBlobs, DiskLimits
 from quartet_server.objects.memory import MemoryBlobs
@@ -41,7 +43,27 @@ async def _disk(clock: Clock, folder: Path) -> BlobStore:
     return await DiskBlobs.open(folder, DiskLimits(touch_seconds=TOUCH_SECONDS), clock, os.urandom)
 
 
-DRIVERS: dict[str, Callable[[Clock, Path], Awaitable[BlobStore]]] = {"memory": _memory, "disk": _disk}
+async def _bucket(url: str, endpoint: str, clock: Clock) -> BlobStore:
+    return await open_bucket(
+        url, endpoint, require_conditions=True, touch_seconds=TOUCH_SECONDS, verify_reads=True, clock=clock,
+        draw=os.urandom, say=print,
+    )  # fmt: skip
+
+
+async def _bucket_memory(clock: Clock, folder: Path) -> BlobStore:
+    return await _bucket("bucket-memory:", "", clock)
+
+
+async def _s3(clock: Clock, folder: Path) -> BlobStore:
+    return await _bucket(f"s3://{s3.new_bucket()}/some/prefix", s3.endpoint(), clock)
+
+
+DRIVERS: dict[str, Callable[[Clock, Path], Awaitable[BlobStore]]] = {
+    "memory": _memory,
+    "disk": _disk,
+    "bucket": _bucket_memory,
+    "s3": _s3,
+}
 
 
 @pytest.fixture(params=DRIVERS)
@@ -53,6 +75,16 @@ async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield Scene(store, clock)
     finally:
         await store.close()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def s3_credentials() -> Iterator[None]:
+    """What obstore reads from the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.ENVIRONMENT.items():
+            patch.setenv(name, value)
+        yield
+    s3.stop()
 
 
 @pytest.fixture

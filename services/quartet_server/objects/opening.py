@@ -17,6 +17,7 @@ from quartet_server.objects.memory import MemoryBlobs
 _PACKED_MOST = 1 << 20
 _PACK_LEAST, _PACK_MOST = 1 << 20, 1 << 30
 _DIRECTORY = "objects"
+_BUCKET_TOUCH_SECONDS = 86_400.0  # a renewal is a PUT, which costs money
 SCHEMES = ("file", "memory", "s3", "gs", "az")
 """What the configured URL may begin with."""
 
@@ -68,4 +69,17 @@ async def open_store(
         for finding in disk.findings:
             say(f"the store of blobs in {folder}: {finding}")
         return disk
-    raise FieldInvalid.of("objects.url", "buckets are not there yet")
+    try:
+        from quartet_server.objects.bucket import open_bucket
+    except ImportError as error:
+        raise FieldInvalid.of("objects.url", "needs the extra s3: pip install 'quartet[s3]'") from error
+    return await open_bucket(
+        objects.url,
+        objects.endpoint,
+        require_conditions=objects.require_conditional_writes,
+        touch_seconds=max(objects.touch_seconds, _BUCKET_TOUCH_SECONDS),
+        verify_reads=objects.verify_reads,
+        clock=clock,
+        draw=draw,
+        say=say,
+    )

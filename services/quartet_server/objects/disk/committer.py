@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from quartet_server.errors import NodeStopping, QuartetError, TooManyRequests
-from quartet_server.objects.disk.filesystem import refusal
 from quartet_server.objects.disk.journal import Batch, Journal
+from quartet_server.objects.filesystem import refusal
 
 T = TypeVar("T")
 _BATCH_BYTES = 8 << 20

@@ -20,7 +20,7 @@ import lmdb
 
 from quartet_server.objects.contract import Usage
 from quartet_server.objects.disk.entry import Entry, zone_of
-from quartet_server.objects.disk.filesystem import make_directory, sync_directory
+from quartet_server.objects.filesystem import make_directory, sync_directory
 
 _FORMAT = 1
 _STATE = b"state"

@@ -13,10 +13,10 @@ import lmdb
 
 from quartet_server.objects.digest import Digest
 from quartet_server.objects.disk.entry import Entry, key_of
-from quartet_server.objects.disk.filesystem import make_directory, remove, sync_directory
 from quartet_server.objects.disk.index import Index, Place
 from quartet_server.objects.disk.packs import HEADER_BYTES, Pack, PackAbandoned, PackDamaged, number_of
 from quartet_server.objects.disk.record import Damage, Kind, Record
+from quartet_server.objects.filesystem import make_directory, remove, sync_directory
 
 _CHECKPOINT = 20_000  # entries held in memory until they are written to LMDB
 _MOST = 200_000  # at so many nothing more is taken until they could be

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import google_crc32c
 
-from quartet_server.objects.disk.filesystem import create, read_at, remove, sync_directory, write_all
 from quartet_server.objects.disk.record import Damage, Found, Record, pack, scan, unpack
+from quartet_server.objects.filesystem import create, read_at, remove, sync_directory, write_all
 
 _REST = struct.Struct("<IQ16s")  # number, end of the pack before, nonce
 _MAGIC = b"QUARTPK1"

@@ -14,8 +14,8 @@ from quartet_server.objects.codec import Codec, CodecError, decode
 from quartet_server.objects.digest import EMPTY, Digest
 from quartet_server.objects.disk.entry import Entry, key_of
 from quartet_server.objects.disk.files import Files
-from quartet_server.objects.disk.filesystem import read_at, refusal
 from quartet_server.objects.disk.journal import Journal
+from quartet_server.objects.filesystem import read_at, refusal
 
 _ATTEMPTS = 10
 

@@ -8,9 +8,10 @@ from functools import partial
 
 from quartet_server.objects.digest import Digest
 from quartet_server.objects.disk.entry import Entry, key_of
-from quartet_server.objects.disk.files import Draft, Files
+from quartet_server.objects.disk.files import Files
 from quartet_server.objects.disk.journal import Batch
 from quartet_server.objects.disk.record import Kind
+from quartet_server.objects.drafts import Draft
 
 
 @dataclass(frozen=True, slots=True)

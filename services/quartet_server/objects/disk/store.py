@@ -20,13 +20,14 @@ from quartet_server.objects.contract import LIST_LIMIT, BlobInfo, BlobWriter, Pu
 from quartet_server.objects.digest import EMPTY, Digest
 from quartet_server.objects.disk.committer import Committer
 from quartet_server.objects.disk.entry import hash_of, key_of
-from quartet_server.objects.disk.files import Draft, Files
-from quartet_server.objects.disk.filesystem import DirectoryLock, make_directory, refusal
+from quartet_server.objects.disk.files import Files
 from quartet_server.objects.disk.journal import Batch, Journal
 from quartet_server.objects.disk.reading import Reader
 from quartet_server.objects.disk.record import Kind
 from quartet_server.objects.disk.steps import Kept, Steps
-from quartet_server.objects.disk.writer import MEMORY, DiskWriter
+from quartet_server.objects.drafts import Draft
+from quartet_server.objects.filesystem import DirectoryLock, make_directory, refusal
+from quartet_server.objects.spooled import MEMORY, SpooledWriter
 
 T = TypeVar("T")
 _MOVE_BYTES = 2 << 20
@@ -205,7 +206,7 @@ class DiskBlobs:
             else:
                 codec, kept = (Codec.NONE, data) if is_there or digest.size > MEMORY else encode(data)
                 stored = len(kept)
-                draft = self._files.draft()
+                draft = self._files.drafts.begin()
                 draft.write(kept)
             assert draft is not None
             draft.finish()
@@ -256,7 +257,7 @@ class DiskBlobs:
         async def keep(digest: Digest, data: bytes | Draft) -> None:
             await self._to_the_end(self._keep(zone, digest, data))
 
-        return DiskWriter(self._pool, self._files, keep, declared, limit)
+        return SpooledWriter(self._pool, self._files.drafts, keep, declared, limit)
 
     async def read(
         self, zone: str, digest: Digest, offset: int = 0, length: int | None = None, *, verify: bool | None = None

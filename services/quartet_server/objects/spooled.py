@@ -12,8 +12,8 @@ from typing import Self, TypeVar
 from quartet_server.errors import QuartetError
 from quartet_server.objects.buffered import Intake
 from quartet_server.objects.digest import Digest
-from quartet_server.objects.disk.files import Draft, Files
-from quartet_server.objects.disk.filesystem import refusal
+from quartet_server.objects.drafts import Draft, Drafts
+from quartet_server.objects.filesystem import refusal
 
 T = TypeVar("T")
 MEMORY = 2 << 20
@@ -21,20 +21,20 @@ MEMORY = 2 << 20
 _FLUSH = 1 << 20
 
 
-class DiskWriter:
-    """A `BlobWriter` on a local disk."""
+class SpooledWriter:
+    """A `BlobWriter` for stores that take a blob whole, from memory or from a file."""
 
     def __init__(
         self,
         pool: ThreadPoolExecutor,
-        files: Files,
+        drafts: Drafts,
         keep: Callable[[Digest, bytes | Draft], Awaitable[None]],
         declared: Digest | None,
         limit: int | None,
     ) -> None:
         """Gather bytes and hand them, or the file they are in, to `keep` at the end."""
         self._pool = pool
-        self._files = files
+        self._drafts = drafts
         self._keep = keep
         self._intake = Intake(declared, limit)
         self._pieces = list[bytes]()
@@ -70,7 +70,7 @@ class DiskWriter:
                 return  # aborted meanwhile
             try:
                 if self._draft is None:
-                    self._draft = self._files.draft()
+                    self._draft = self._drafts.begin()
                 data = b"".join(self._pieces)
                 self._pieces, self._held = [], 0
                 self._intake.take(data)
