@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter, default_name_transform
 
-SERVICES = ("cluster", "files", "settings")
+SERVICES = ("cluster", "files", "objects", "settings")
 """Names that `services` takes: the domain services that a node can offer."""
 
 _SECRET = {("serve", "join")}

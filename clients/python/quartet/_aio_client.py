@@ -8,6 +8,7 @@ from types import TracebackType
 
 from quartet._aio_cluster import AsyncCluster
 from quartet._aio_files import AsyncFiles
+from quartet._aio_objects import AsyncObjects
 from quartet._aio_settings import AsyncSettings
 from quartet._aio_transport import AsyncTransport
 from quartet._memory import MEMORY, MemoryNode
@@ -54,6 +55,7 @@ class AsyncClient:
             raise
         self._transport = AsyncTransport(options)
         self.files = AsyncFiles(self._transport)
+        self.objects = AsyncObjects(self._transport)
         self.settings = AsyncSettings(self._transport)
         self.cluster = AsyncCluster(self._transport)
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from quartet._cluster import Cluster
 from quartet._files import Files
 from quartet._memory import MEMORY, MemoryNode
+from quartet._objects import Objects
 from quartet._options import TLS, Options, endpoints_of
 from quartet._settings import Settings
 from quartet._transport import Transport
@@ -27,6 +28,7 @@ class Client:
 
     Attributes:
         files: Directories, files and their attributes.
+        objects: Blobs by their digest.
         settings: Settings and feature flags.
         cluster: Nodes, leadership and zones.
     """
@@ -71,6 +73,7 @@ class Client:
                 self._memory.close()
             raise
         self.files = Files(self._transport)
+        self.objects = Objects(self._transport)
         self.settings = Settings(self._transport)
         self.cluster = Cluster(self._transport)
 

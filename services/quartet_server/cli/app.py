@@ -19,6 +19,7 @@ from quartet_server.cli import (
     demo,
     files,
     nodes,
+    objects,
     quotas,
     serve,
     settings,
@@ -55,6 +56,7 @@ def create(environ: Mapping[str, str]) -> App:
     quotas.register(app)
     xattrs.register(app)
     settings.register(app)
+    objects.register(app)
     nodes.register(app)
     demo.register(app)
     return app
