@@ -11,6 +11,7 @@ import errno
 import json
 import shutil
 import threading
+from collections.abc import Container
 from dataclasses import dataclass
 from heapq import merge
 from pathlib import Path
@@ -24,7 +25,7 @@ from quartet_server.objects.filesystem import make_directory, sync_directory
 
 _FORMAT = 1
 _STATE = b"state"
-_NEW = {"format": _FORMAT, "place": [0, 0], "live": {}, "usage": {}}
+_NEW = {"format": _FORMAT, "place": [0, 0], "live": {}, "notes": {}, "usage": {}}
 _MAP_BYTES = 1 << 37  # address space, not memory: a thousand million blobs
 _READERS = 126
 _DAMAGED = (
@@ -66,6 +67,10 @@ class Index:
         self._env, self._entries, state = _open(folder)
         self.place = Place(*state["place"])
         self.live: dict[int, int] = {int(number): length for number, length in state["live"].items()}
+        self._notes: dict[int, dict[int, int]] = {
+            int(number): {int(about): length for about, length in notes.items()}
+            for number, notes in state["notes"].items()
+        }
         self._usage = {zone: Usage(*counts) for zone, counts in state["usage"].items()}
         self._front: dict[bytes, Entry | None] = {}
         self._frozen: dict[bytes, Entry | None] = {}
@@ -105,6 +110,26 @@ class Index:
             self._usage.pop(zone, None)
         self.live[entry.pack] = self.live.get(entry.pack, 0) + sign * entry.length
 
+    def note(self, number: int, about: int, length: int) -> None:
+        """Take note of a record of so many bytes in pack `number` that says that a blob in pack `about` was deleted."""
+        with self._lock:
+            notes = self._notes.setdefault(number, {})
+            notes[about] = notes.get(about, 0) + length
+
+    def needed(self, number: int, packs: Container[int]) -> int:
+        """Return how many bytes of a pack's records are needed while `packs` are there."""
+        with self._lock:
+            notes = sum(
+                size for about, size in self._notes.get(number, {}).items() if about in packs and about != number
+            )
+            return self.live.get(number, 0) + notes
+
+    def forget(self, number: int) -> None:
+        """A pack is gone."""
+        with self._lock:
+            self.live.pop(number, None)
+            self._notes.pop(number, None)
+
     def usage(self, zone: str | None) -> Usage:
         """Return what a zone holds, or all of them."""
         with self._lock:
@@ -141,6 +166,7 @@ class Index:
                     "format": _FORMAT,
                     "place": [place.pack, place.offset],
                     "live": {number: length for number, length in self.live.items() if length},
+                    "notes": self._notes,
                     "usage": {zone: [u.blobs, u.logical, u.physical] for zone, u in self._usage.items()},
                 }
             ).encode()

@@ -68,7 +68,7 @@ class Batch:
 def after(record: Record, entry: Entry | None, pack: int, offset: int) -> Entry | None:
     """Return what becomes of a blob's entry by a record."""
     if record.kind == Kind.DELETED:
-        return None
+        return None if entry is None or entry.pack == (record.stored or pack) else entry
     if record.kind == Kind.REVIVED:
         return None if entry is None else replace(entry, condemned=None, touched=record.time)
     return Entry.of(record, pack, offset)
@@ -144,6 +144,7 @@ class Journal:
                 if record.kind == Kind.FILED and not is_filed(record.zone, record.digest):
                     entry = None  # deleted later in the packs, or lost
                 self.index.set(key, entry)
+                self._note(record, number)
             if len(self.index) > _CHECKPOINT:
                 self.index.freeze(Place(number, pack.end))
                 self.index.write()
@@ -192,8 +193,13 @@ class Journal:
             entry = self.index.get(key)
             if isinstance(step, Record):
                 self.index.set(key, after(step, entry, number, next(place)))
+                self._note(step, number)
             elif entry is not None:
                 self.index.set(key, step(entry))
+
+    def _note(self, record: Record, number: int) -> None:
+        if record.kind == Kind.DELETED:
+            self.index.note(number, record.stored or number, record.length)
 
     def _room(self, size: int) -> Pack:
         """Return the pack to write to, a new one if `size` bytes are too much for the one at hand."""
@@ -220,20 +226,19 @@ class Journal:
             raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
 
     def sparse(self) -> list[int]:
-        """Return the numbers of packs, but for the one that is written to, of which less than half is in use."""
+        """Return the numbers of packs, but for the one that is written to, of which less than half is needed."""
         return [
             number
             for number, pack in sorted(self.packs.items())
-            if number != self._highest and 2 * self.index.live.get(number, 0) < pack.end - HEADER_BYTES
+            if number != self._highest and 2 * self.index.needed(number, self.packs) < pack.end - HEADER_BYTES
         ]
 
     def plan_moves(self, number: int, batch: Batch, start: int, limit: int) -> int | None:
         """Plan to copy what is still needed of a pack's records from the place `start` on, about `limit` bytes of it.
 
-        A note that a blob was deleted is needed as long as an older pack may have the blob. Returns where the next
+        A note that a blob was deleted is needed as long as the pack is there that has the blob. Returns where the next
         record begins, None at the end. Raises OSError.
         """
-        oldest = number == min(self.packs)
         size = 0
         for item in self.packs[number].records(start):
             if isinstance(item, Damage):
@@ -243,9 +248,10 @@ class Journal:
             record = item.record
             entry = batch.find(record.zone, record.digest)
             if record.kind == Kind.DELETED:
-                if oldest or entry is not None:
+                about = record.stored or number
+                if about == number or about not in self.packs:
                     continue
-                batch.write(Kind.DELETED, record.zone, record.digest)
+                batch.write(Kind.DELETED, record.zone, record.digest, stored=about)
             elif entry is not None and (entry.pack, entry.offset) == (number, item.offset):
                 batch.write(
                     record.kind, record.zone, record.digest, record.codec, record.stored, record.payload, entry.touched
@@ -261,6 +267,7 @@ class Journal:
         if self.index.live.get(number, 0):
             raise OSError(errno.EBUSY, "the pack is in use")
         self.packs.pop(number)
+        self.index.forget(number)
         remove(self._folder / f"{number:08x}.pack")
         sync_directory(self._folder)
 

@@ -33,7 +33,7 @@ class Kind(IntEnum):
     FILED = 2
     """The blob is in a file of its own."""
     DELETED = 3
-    """The blob is gone."""
+    """The blob is gone: the record of it in the pack that `stored` names, 0 for the pack that this record is in."""
     REVIVED = 4
     """A hit saved the blob after it was condemned."""
 
@@ -47,7 +47,7 @@ class Record:
         zone: Of which zone.
         digest: Of which blob.
         codec: How its bytes are kept.
-        stored: Bytes that are kept, in the record or in the file.
+        stored: Bytes that are kept, in the record or in the file; in a note of a deletion the pack that it is about.
         time: When, in seconds since 1970.
         payload: The kept bytes of a packed blob; else empty.
     """

@@ -97,8 +97,8 @@ class Steps:
         def step(batch: Batch) -> int:
             count = 0
             for digest in digests:
-                if _same(batch.find(zone, digest), digest) is not None:
-                    batch.write(Kind.DELETED, zone, digest)
+                if (entry := _same(batch.find(zone, digest), digest)) is not None:
+                    batch.write(Kind.DELETED, zone, digest, stored=entry.pack)
                     count += 1
             return count
 
@@ -129,7 +129,7 @@ class Steps:
             for digest in digests:
                 entry = _same(batch.find(zone, digest), digest)
                 if entry is not None and entry.condemned is not None and entry.condemned <= condemned_until:
-                    batch.write(Kind.DELETED, zone, digest)
+                    batch.write(Kind.DELETED, zone, digest, stored=entry.pack)
                     gone.append(digest)
             return gone
 

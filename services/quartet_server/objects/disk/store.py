@@ -73,7 +73,7 @@ class DiskBlobs:
         self._pool = ThreadPoolExecutor(limits.threads, "blobs")
         self._committer = Committer(journal, self._settle)
         self._tasks = set[asyncio.Task[Any]]()
-        self._compacting: asyncio.Task[int] | None = None
+        self._compacting = asyncio.Lock()
 
     @classmethod
     async def open(
@@ -332,23 +332,24 @@ class DiskBlobs:
         Raises StoreFull, ObjectStoreUnreachable; what was done until then stays.
         """
         removed = 0
-        for number in await self._committer.aside(self._journal.sparse):
-            start: int | None = 0
-            while start is not None:
-                move = partial(self._journal.plan_moves, number, start=start, limit=_MOVE_BYTES)
-                start = await self._committer.run(move, _MOVE_BYTES)
-            try:
-                await self._committer.aside(partial(self._journal.remove_pack, number))
-            except OSError as error:
-                raise refusal(error) from error
-            removed += 1
+        async with self._compacting:
+            for number in await self._committer.aside(self._journal.sparse):
+                start: int | None = 0
+                while start is not None:
+                    move = partial(self._journal.plan_moves, number, start=start, limit=_MOVE_BYTES)
+                    start = await self._committer.run(move, _MOVE_BYTES)
+                try:
+                    await self._committer.aside(partial(self._journal.remove_pack, number))
+                except OSError as error:
+                    raise refusal(error) from error
+                removed += 1
         return removed
 
     def _compact_soon(self) -> None:
-        if (self._compacting is None or self._compacting.done()) and self._journal.sparse():
-            self._compacting = asyncio.create_task(self.compact())
-            self._tasks.add(self._compacting)
-            self._compacting.add_done_callback(self._ended)
+        if not self._compacting.locked() and self._journal.sparse():
+            task = asyncio.create_task(self.compact())
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
 
     async def checkpoint(self) -> None:
         """Write the index now, so that the next opening has nothing to read from the packs. Raises StoreFull."""
