@@ -12,7 +12,7 @@ QuartetError
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle RootFixed ZoneNotEmpty
 │                           ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse LinkChain LockLost QuotaCrossed
-│                          
+│                           PrincipalRootLost
 ├── Aborted                 EtagStale Contention LockHeld
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
@@ -251,6 +251,10 @@ class LockLost(FailedPrecondition, hint="take the lock again and read again what
 
 class QuotaCrossed(FailedPrecondition, hint="copy it and delete the old one"):
     """A directory cannot move from one quota to another."""
+
+
+class PrincipalRootLost(FailedPrecondition, hint="quartet root set PRINCIPAL PATH"):
+    """The directory that is the caller's root is gone."""
 
 
 class ZoneNotEmpty(FailedPrecondition, hint="quartet ls / --zone NAME"):

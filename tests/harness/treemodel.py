@@ -33,6 +33,7 @@ class ModelTree:
         """Begin with an empty root."""
         self.root = Node(DIRECTORY, 0)
         self.bin: list[tuple[Node, str]] = []
+        self.holdings: list[int | None] = []
         self._serials = itertools.count(1)
 
     def find(self, path: str) -> Node:
@@ -75,6 +76,26 @@ class ModelTree:
             raise Refused("DIRECTORY_NOT_EMPTY")
         parent, name = self.place(path)
         del parent.children[name]
+
+    def lock(self, path: str) -> None:
+        """Take the lock of an entry; the holding is the next one of `holdings`."""
+        node = self.find(path)
+        if node.serial in self.holdings:
+            raise Refused("LOCK_HELD")
+        self.holdings.append(node.serial)
+
+    def unlock(self, holding: int) -> None:
+        """Give a lock back."""
+        if self.holdings[holding] is None:
+            raise Refused("LOCK_LOST")
+        self.holdings[holding] = None
+
+    def fenced(self, path: str, holding: int) -> Node:
+        """Make the next generation, while a lock is held."""
+        self.find(path)
+        if self.holdings[holding] is None:
+            raise Refused("LOCK_LOST")
+        return self.touch(path)
 
     def trash(self, path: str) -> None:
         """Put an entry away, with what is below it."""

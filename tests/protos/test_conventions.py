@@ -29,6 +29,8 @@ UNPAGED = {
     "quartet.cluster.v1.ClusterService.ListZones": "an operator's call; tenants are counted in tens",
 }
 SAFE_TWICE = {
+    "quartet.files.v1.FileService.SetPrincipalRoot": "a second one sets the same root",
+    "quartet.files.v1.FileService.RemovePrincipalRoot": "a second one finds nothing to remove",
     "quartet.files.v1.FileService.SetQuota": "a second one sets the same limits",
     "quartet.files.v1.FileService.RemoveQuota": "a second one finds no quota and says so",
     "quartet.files.v1.FileService.RenewLock": "a second renewal gives a lock its full time as the first did",

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from quartet._aio_locks import AsyncLocks
 from quartet._aio_quotas import AsyncQuotas
+from quartet._aio_roots import AsyncRoots
 from quartet._aio_transport import AsyncTransport
 from quartet._aio_trash import AsyncTrash
 from quartet._errors import NotFound, Unavailable
@@ -26,6 +27,7 @@ class AsyncFiles:
     Attributes:
         locks: Locks of entries; a write with the `fence` of one is done only while it is held.
         quotas: How much directories may hold.
+        roots: Which directory is the root for whom.
         trash: What recursive deletes have put away.
     """
 
@@ -35,6 +37,7 @@ class AsyncFiles:
         self._new_id = new_id
         self.locks = AsyncLocks(transport, new_id)
         self.quotas = AsyncQuotas(transport)
+        self.roots = AsyncRoots(transport)
         self.trash = AsyncTrash(transport, new_id)
 
     async def mkdir(

@@ -12,6 +12,7 @@ from quartet._errors import NotFound, Unavailable
 from quartet._locks import Locks
 from quartet._quotas import Quotas
 from quartet._retry import Backoff
+from quartet._roots import Roots
 from quartet._transport import Transport
 from quartet._trash import Trash
 from quartet.files.v1 import files_pb2 as pb
@@ -39,6 +40,7 @@ class Files:
     Attributes:
         locks: Locks of entries; a write with the `fence` of one is done only while it is held.
         quotas: How much directories may hold.
+        roots: Which directory is the root for whom.
         trash: What recursive deletes have put away.
     """
 
@@ -48,6 +50,7 @@ class Files:
         self._new_id = new_id
         self.locks = Locks(transport, new_id)
         self.quotas = Quotas(transport)
+        self.roots = Roots(transport)
         self.trash = Trash(transport, new_id)
 
     def mkdir(

@@ -21,6 +21,7 @@ from quartet_server.cli import (
     nodes,
     objects,
     quotas,
+    roots,
     serve,
     settings,
     trash,
@@ -54,6 +55,7 @@ def create(environ: Mapping[str, str]) -> App:
     files.register(app)
     trash.register(app)
     quotas.register(app)
+    roots.register(app)
     xattrs.register(app)
     settings.register(app)
     objects.register(app)

@@ -13,7 +13,8 @@ from quartet_server.errors import Contention, FieldInvalid, FileExists, LockLost
 from quartet_server.files import keys, locks, paths, quotas, records
 from quartet_server.files.paths import Path
 from quartet_server.files.quotas import Charges, Ids
-from quartet_server.files.resolve import Resolver, Step
+from quartet_server.files.resolve import Resolver
+from quartet_server.files.steps import Step
 from quartet_server.files.tree import Tree
 from quartet_server.meta import ops
 from quartet_server.meta.ledger import Claim
@@ -170,7 +171,8 @@ class BatchCreate:
                 self._pending.popleft()
                 self._fail(item.position, error)
                 continue
-            compares = {step.key: step.compare() for step in walk.steps if step.revision}
+            compares = {one.key: one for one in walk.base.guards}
+            compares |= {step.key: step.compare() for step in walk.chain if step.revision}
             if not walk.steps or walk.steps[-1].revision:  # in a directory made here nothing can be in the way
                 key = keys.dentry(self._zone, *place)
                 compares[key] = ops.absent(key)
@@ -179,7 +181,7 @@ class BatchCreate:
             name = item.path.names[-1]
             writes = records.writes(self._zone, walk.ino, item.path.keys[-1], name, ino, inode)
             size = sum(op.ByteSize() for op in writes)
-            ids = quotas.counting(walk.steps)
+            ids = quotas.counting(walk.chain)
             counts = len({*itertools.chain(*chunk.counting), *ids})
             if (
                 len(chunk.compares.keys() | compares.keys()) + counts > room
@@ -267,7 +269,8 @@ class BatchCreate:
         for answer in response.responses[: len(chunk.compares)]:
             for kv in answer.response_range.kvs:
                 parsed = keys.parse(kv.key)
-                self._resolver.known.setdefault((parsed.ino, parsed.rest), Step.of(kv))
+                if parsed.kind == "d":
+                    self._resolver.known.setdefault((parsed.ino, parsed.rest), Step.of(kv))
 
     def _created(self, position: int, ino: int, revision: int) -> None:
         result = self._answer.results[position]

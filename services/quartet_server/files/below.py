@@ -12,7 +12,7 @@ from quartet_server.errors import FieldInvalid
 from quartet_server.files import keys, paths, records, tokens
 from quartet_server.files.globs import Glob, States
 from quartet_server.files.paths import Path
-from quartet_server.files.resolve import Step
+from quartet_server.files.steps import Step
 from quartet_server.meta import ops
 from quartet_server.meta.snapshot import KeyValue, Snapshot
 

@@ -11,7 +11,8 @@ from quartet.files.v1 import files_pb2 as pb
 from quartet_server.errors import DirectoryNotEmpty, FieldInvalid, RootFixed
 from quartet_server.files import keys, paths, quotas, records
 from quartet_server.files.quotas import Charges, Ids
-from quartet_server.files.resolve import Resolver, Step
+from quartet_server.files.resolve import Resolver
+from quartet_server.files.steps import Step
 from quartet_server.files.tree import Tree
 from quartet_server.files.writing import write
 from quartet_server.meta import ops
@@ -55,7 +56,7 @@ async def delete(tree: Tree, zone: str, request: pb.DeleteRequest, claim: Claim 
                     plan.operations.append(ops.delete(keys.quota(zone, own)))
                 return plan
             item = keys.trash_item(now.ToMicroseconds(), walk.ino)
-            spelled = "".join(f"/{step.name}" for step in walk.steps)
+            spelled = "".join(f"/{step.name}" for step in walk.chain)
             own = walk.steps[-1].quota
             trashed = storage_pb2.Trashed(
                 ino=walk.ino, type=walk.type, path=spelled, time=now, quotas=counting, quota=own

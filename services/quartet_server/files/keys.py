@@ -9,6 +9,7 @@
     T  time(8, us), ino           -> Trashed      what recursive deletes cut off, the oldest first
     L  ino, lock's name           -> LockRecord   a lock that is held, on its holder's lease
     Q  number                     -> QuotaRecord  what a directory may hold and holds; its entry has the number
+    R  principal                  -> RootRecord   the directory that is the root for a principal
     A                             -> 8 bytes      next inode number that no node has leased
     K  request id [NUL part]      -> Recorded     answers of requests that carry an id, on a lease
     N  ino                        -> empty        guards the number of an inode's extended attributes
@@ -86,6 +87,11 @@ def lock(zone: str, ino: int, name: bytes) -> bytes:
 def quota(zone: str, number: int) -> bytes:
     """Return the key of a quota."""
     return zone.encode() + b"\0Q" + _ino(number)
+
+
+def root_of(zone: str, principal: bytes = b"") -> bytes:
+    """Return the key of a principal's root; an empty one gives the range's prefix."""
+    return zone.encode() + b"\0R" + principal
 
 
 def tree(zone: str) -> tuple[bytes, bytes]:

@@ -9,7 +9,7 @@ from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.errors import FieldInvalid, LockHeld, LockLost, QuartetError
-from quartet_server.files import keys, paths
+from quartet_server.files import keys, paths, principals
 from quartet_server.files.resolve import Resolver
 from quartet_server.files.tree import Tree
 from quartet_server.meta import ops
@@ -66,7 +66,9 @@ async def lock(tree: Tree, zone: str, request: pb.LockRequest, claim: Claim | No
 
 async def renew(tree: Tree, zone: str, request: pb.RenewLockRequest) -> pb.RenewLockResponse:
     """Let the lock's lease begin anew. Raises LockLost."""
-    held = await held_by(zone, Snapshot(tree.store), request.fence)
+    snapshot = Snapshot(tree.store)
+    held = await held_by(zone, snapshot, request.fence)
+    await _hold(zone, snapshot, request.fence)
 
     async def once() -> AsyncIterator[rpc_pb2.LeaseKeepAliveRequest]:
         yield rpc_pb2.LeaseKeepAliveRequest(ID=held.lease)
@@ -87,6 +89,7 @@ async def unlock(tree: Tree, zone: str, request: pb.UnlockRequest, claim: Claim 
     async def build(snapshot: Snapshot) -> Plan[pb.UnlockResponse]:
         nonlocal lease
         held = await held_by(zone, snapshot, request.fence)
+        await _hold(zone, snapshot, request.fence)
         lease = held.lease
         return Plan(pb.UnlockResponse(), [ops.created(held.key, request.fence.token)], [ops.delete(held.key)])
 
@@ -104,6 +107,13 @@ async def held_by(zone: str, snapshot: Snapshot, fence: pb.Fence) -> KeyValue:
     if kv is None or kv.create_revision != fence.token:
         raise lost(fence)
     return kv
+
+
+async def _hold(zone: str, snapshot: Snapshot, fence: pb.Fence) -> None:
+    """Hold a lock against the caller's root: what is not below it cannot be locked. Raises LockLost."""
+    base = await Resolver(zone, snapshot).base()
+    if base.steps and await principals.chain(zone, snapshot, fence.ino, base.ino) is None:
+        raise lost(fence)
 
 
 def compare(zone: str, fence: pb.Fence) -> rpc_pb2.Compare:

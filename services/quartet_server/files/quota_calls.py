@@ -10,7 +10,8 @@ from quartet.files.v1 import files_pb2 as pb
 from quartet_server.errors import Contention, FieldInvalid, QuotaNotFound, RootFixed
 from quartet_server.files import keys, paths, quotas, records
 from quartet_server.files.paths import Path
-from quartet_server.files.resolve import Resolver, Step, Walk
+from quartet_server.files.resolve import Resolver, Walk
+from quartet_server.files.steps import Step
 from quartet_server.files.tree import Tree
 from quartet_server.files.writing import write
 from quartet_server.meta import ops

@@ -9,7 +9,8 @@ from quartet.files.storage.v1 import storage_pb2
 
 from quartet_server.errors import QuotaExceeded
 from quartet_server.files import keys
-from quartet_server.files.resolve import Step, Walk
+from quartet_server.files.resolve import Walk
+from quartet_server.files.steps import Step
 from quartet_server.meta import ops
 from quartet_server.meta.mutation import Answer, Plan
 from quartet_server.meta.snapshot import KeyValue, Snapshot
@@ -20,7 +21,7 @@ Ids = tuple[int, ...]
 
 def above(walk: Walk) -> Ids:
     """Return the quotas that count the entry at the end of the walk's path, there already or not: those on the way."""
-    return counting(walk.steps[:-1] if walk.complete else walk.steps)
+    return counting(walk.chain[:-1] if walk.complete else walk.chain)
 
 
 def counting(steps: Sequence[Step]) -> Ids:

@@ -7,11 +7,12 @@ import itertools
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
-from quartet_server.errors import FieldInvalid, LimitReached, QuartetError
-from quartet_server.files import keys, paths, records, tokens
+from quartet_server.errors import FieldInvalid, LimitReached, PageTokenInvalid, QuartetError
+from quartet_server.files import keys, paths, principals, records, tokens
 from quartet_server.files.below import Below
 from quartet_server.files.paths import Path
-from quartet_server.files.resolve import Step, Walk
+from quartet_server.files.resolve import Resolver, Walk
+from quartet_server.files.steps import Step
 from quartet_server.files.tokens import MESSAGE, MOST
 from quartet_server.files.tree import Tree
 from quartet_server.meta import ops
@@ -76,6 +77,8 @@ async def list_directory(tree: Tree, zone: str, request: pb.ListRequest) -> pb.L
             token.path = str(walk.path)
         return await _page(tree, zone, request, walk.path, snapshot, token)
     path = paths.parse(token.path) if token.path else path
+    if principals.current():
+        await _hold(tree, zone, path, token)
     if not token.snapshot_lost:
         try:
             return await _page(tree, zone, request, path, Snapshot(tree.store, revision=token.revision), token)
@@ -84,6 +87,16 @@ async def list_directory(tree: Tree, zone: str, request: pb.ListRequest) -> pb.L
                 raise
         token.snapshot_lost = True
     return await _page(tree, zone, request, path, Snapshot(tree.store, serializable=request.serializable), token)
+
+
+async def _hold(tree: Tree, zone: str, path: Path, token: storage_pb2.PageToken) -> None:
+    """Hold a token against the caller's root: it must go on in what the path leads to. Raises PageTokenInvalid."""
+    walk = (await Resolver(zone, Snapshot(tree.store)).walk(path)).demand_directory()
+    if walk.ino != token.ino:
+        raise PageTokenInvalid("the page token's directory is not at the path any more")
+    for frame in token.frames[1:]:
+        if await principals.chain(zone, Snapshot(tree.store), frame.ino, walk.ino) is None:
+            raise PageTokenInvalid("a directory of the page token is not below the path any more")
 
 
 async def _page(

@@ -11,7 +11,7 @@ from quartet.files.storage.v1 import storage_pb2
 
 from quartet_server.files import keys, records
 from quartet_server.files.quotas import Charges, counted, size_of
-from quartet_server.files.resolve import Step
+from quartet_server.files.steps import Step
 from quartet_server.meta import ops
 from quartet_server.meta.snapshot import Snapshot
 from raftmeta.errors import MetastoreError

@@ -22,7 +22,8 @@ from quartet_server.files import keys, paths, quotas, records
 from quartet_server.files.delete import release
 from quartet_server.files.paths import Path
 from quartet_server.files.quotas import Charges, Ids
-from quartet_server.files.resolve import Resolver, Step, Walk
+from quartet_server.files.resolve import Resolver, Walk
+from quartet_server.files.steps import Step
 from quartet_server.files.tree import Tree
 from quartet_server.files.writing import write
 from quartet_server.meta import ops
@@ -105,8 +106,9 @@ def _end(zone: str, walk: Walk) -> _End:
         above, step = walk.demand_parent().steps, None
         compares = walk.compares()
         compares.append(ops.absent(keys.dentry(zone, walk.ino, names[-1])))
-    parent = above[-1].ino if above else keys.ROOT
-    return _End(walk.path, parent, step, frozenset(one.ino for one in above), compares, quotas.counting(above))
+    parent = above[-1].ino if above else walk.base.ino
+    counting = quotas.counting((*walk.base.steps, *above))
+    return _End(walk.path, parent, step, frozenset(one.ino for one in above), compares, counting)
 
 
 async def _conditions(zone: str, snapshot: Snapshot, request: pb.RenameRequest, old: _End, new: _End) -> None:

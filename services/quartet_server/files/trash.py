@@ -32,7 +32,7 @@ async def list_trash(tree: Tree, zone: str, request: pb.ListTrashRequest) -> pb.
     below = paths.parse(request.path) if request.path else Path((), ())
     token = tokens.decode(request.page_token, storage_pb2.PageToken, tokens.checksum(zone, request))
     snapshot = Snapshot(tree.store)
-    await tree.resolver(zone, snapshot)
+    base = (await (await tree.resolver(zone, snapshot)).base()).path
     found = await _scan(zone, snapshot, token.last, size)
     answer = pb.ListTrashResponse(revision=snapshot.revision)
     bytes_ = 0
@@ -43,7 +43,8 @@ async def list_trash(tree: Tree, zone: str, request: pb.ListTrashRequest) -> pb.
         if bytes_ > tokens.MESSAGE:
             more = True
             break
-        if _is_below(told.path, below):
+        if (inside := _inside(told.path, base)) is not None and _is_below(inside, below):
+            told.path = inside
             answer.items.append(told)
         token.last = _item(kv)
     answer.next_page_token = tokens.encode(token) if more else ""
@@ -58,14 +59,16 @@ async def restore(tree: Tree, zone: str, request: pb.RestoreFromTrashRequest, cl
 
     async def build(snapshot: Snapshot) -> Plan[pb.Entry]:
         key = keys.trash(zone, item)
+        resolver = Resolver(zone, snapshot)
         kv = (await snapshot.get([key])).get(key)
-        if kv is None:
+        trashed = storage_pb2.Trashed.FromString(kv.value if kv is not None else b"")
+        was = _inside(trashed.path, (await resolver.base()).path)
+        if kv is None or was is None:
             raise TrashNotFound(f"the trash has nothing under {request.id}", id=request.id)
-        trashed = storage_pb2.Trashed.FromString(kv.value)
-        path = asked or paths.parse(trashed.path)
+        path = asked or paths.parse(was)
         if path.is_root:
             raise RootFixed("the root cannot be replaced", path="/")
-        walk = await Resolver(zone, snapshot).walk(path)
+        walk = await resolver.walk(path)
         if walk.complete:
             raise FileExists(f"{path} exists", path=str(path), hint="restore it under another path")
         walk.demand_parent()
@@ -129,12 +132,16 @@ async def empty(tree: Tree, zone: str, request: pb.EmptyTrashRequest) -> pb.Empt
     items = [_parse(one, f"ids[{i}]") for i, one in enumerate(request.ids)]
     await tree.ensure(zone)
     snapshot = Snapshot(tree.store)
+    base = (await Resolver(zone, snapshot).base()).path
+    if base and not items:
+        raise FieldInvalid.of("ids", "are needed from a caller with a root of its own: the trash is the whole zone's")
     if items:
         kvs = list((await snapshot.get([keys.trash(zone, item) for item in dict.fromkeys(items)])).values())
         more = False
     else:
         found = await _scan(zone, snapshot, b"", tokens.MOST)
         kvs, more = list(found.kvs), found.more
+    kvs = [kv for kv in kvs if _inside(_told(kv).path, base) is not None]
     if request.HasField("before"):
         old = [kv for kv in kvs if _time(kv).ToNanoseconds() < request.before.ToNanoseconds()]
         more = more and len(old) == len(kvs)  # they are in the order of their times
@@ -180,6 +187,11 @@ def _time(kv: KeyValue) -> Timestamp:
 
 def _item(kv: KeyValue) -> bytes:
     return bytes(kv.key[-keys.ITEM :])
+
+
+def _inside(path: str, base: str) -> str | None:
+    """Return a path in the zone as a caller with the root `base` sees it; None for one outside, and the root itself."""
+    return path[len(base) :] if path.startswith(f"{base}/") else None
 
 
 def _is_below(text: str, path: Path) -> bool:

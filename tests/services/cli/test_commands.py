@@ -104,6 +104,15 @@ def test_a_directory_gets_a_quota_that_is_shown_and_taken_away(quartet: Any) -> 
     quartet("rm", "-r", "--permanent", "/team")
 
 
+def test_a_principal_is_given_a_root(quartet: Any) -> None:
+    quartet("mkdir", "-p", "/agents/7")
+    assert quartet("root", "set", "7", "/agents/7", "-o", "json")["path"] == "/agents/7"
+    assert [row["principal"] for row in quartet("root", "list", "-o", "json")] == ["7"]
+    assert "/agents/7" in quartet("root", "list")
+    assert quartet("root", "rm", "7", "-o", "json")["revision"]
+    quartet("rm", "-r", "--permanent", "/agents")
+
+
 def test_a_path_that_is_not_remote_is_a_mistake_on_the_command_line(quartet: Any) -> None:
     with pytest.raises(CommandError) as caught:
         quartet("ls", "docs")

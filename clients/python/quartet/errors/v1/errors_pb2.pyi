@@ -213,6 +213,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "QUOTA_CROSSED", "domain": "quartet.dev", "metadata": {"path": "/docs", "destination": "/team/docs", "hint": "copy it and delete the old one"}}
     """
+    ERROR_REASON_PRINCIPAL_ROOT_LOST: _ErrorReason.ValueType  # 87
+    """ERROR_REASON_PRINCIPAL_ROOT_LOST (FAILED_PRECONDITION): the directory that is the root of the calling
+    principal was deleted or is in the trash.
+
+        {"reason": "PRINCIPAL_ROOT_LOST", "domain": "quartet.dev", "metadata": {"principal": "agent-7", "hint": "quartet root set PRINCIPAL PATH"}}
+    """
     ERROR_REASON_ZONE_NOT_EMPTY: _ErrorReason.ValueType  # 27
     """ERROR_REASON_ZONE_NOT_EMPTY (FAILED_PRECONDITION): a zone that holds something cannot be deleted.
 
@@ -560,6 +566,12 @@ ERROR_REASON_QUOTA_CROSSED: ErrorReason.ValueType  # 85
 another does; what is below it would have to be counted.
 
     {"reason": "QUOTA_CROSSED", "domain": "quartet.dev", "metadata": {"path": "/docs", "destination": "/team/docs", "hint": "copy it and delete the old one"}}
+"""
+ERROR_REASON_PRINCIPAL_ROOT_LOST: ErrorReason.ValueType  # 87
+"""ERROR_REASON_PRINCIPAL_ROOT_LOST (FAILED_PRECONDITION): the directory that is the root of the calling
+principal was deleted or is in the trash.
+
+    {"reason": "PRINCIPAL_ROOT_LOST", "domain": "quartet.dev", "metadata": {"principal": "agent-7", "hint": "quartet root set PRINCIPAL PATH"}}
 """
 ERROR_REASON_ZONE_NOT_EMPTY: ErrorReason.ValueType  # 27
 """ERROR_REASON_ZONE_NOT_EMPTY (FAILED_PRECONDITION): a zone that holds something cannot be deleted.

@@ -32,6 +32,12 @@ from quartet.files.v1.quotas_pb2 import Quota as Quota
 from quartet.files.v1.quotas_pb2 import RemoveQuotaRequest as RemoveQuotaRequest
 from quartet.files.v1.quotas_pb2 import RemoveQuotaResponse as RemoveQuotaResponse
 from quartet.files.v1.quotas_pb2 import SetQuotaRequest as SetQuotaRequest
+from quartet.files.v1.roots_pb2 import ListPrincipalRootsRequest as ListPrincipalRootsRequest
+from quartet.files.v1.roots_pb2 import ListPrincipalRootsResponse as ListPrincipalRootsResponse
+from quartet.files.v1.roots_pb2 import PrincipalRoot as PrincipalRoot
+from quartet.files.v1.roots_pb2 import RemovePrincipalRootRequest as RemovePrincipalRootRequest
+from quartet.files.v1.roots_pb2 import RemovePrincipalRootResponse as RemovePrincipalRootResponse
+from quartet.files.v1.roots_pb2 import SetPrincipalRootRequest as SetPrincipalRootRequest
 from quartet.files.v1.trash_pb2 import EmptyTrashRequest as EmptyTrashRequest
 from quartet.files.v1.trash_pb2 import EmptyTrashResponse as EmptyTrashResponse
 from quartet.files.v1.trash_pb2 import ListTrashRequest as ListTrashRequest

@@ -7,6 +7,7 @@ from quartet.files.v1 import entries_pb2 as quartet_dot_files_dot_v1_dot_entries
 from quartet.files.v1 import files_pb2 as quartet_dot_files_dot_v1_dot_files__pb2
 from quartet.files.v1 import locks_pb2 as quartet_dot_files_dot_v1_dot_locks__pb2
 from quartet.files.v1 import quotas_pb2 as quartet_dot_files_dot_v1_dot_quotas__pb2
+from quartet.files.v1 import roots_pb2 as quartet_dot_files_dot_v1_dot_roots__pb2
 from quartet.files.v1 import trash_pb2 as quartet_dot_files_dot_v1_dot_trash__pb2
 from quartet.files.v1 import watch_pb2 as quartet_dot_files_dot_v1_dot_watch__pb2
 from quartet.files.v1 import xattrs_pb2 as quartet_dot_files_dot_v1_dot_xattrs__pb2
@@ -35,6 +36,12 @@ class FileServiceStub:
     """FileService keeps one tree of directories, files and symbolic links per zone.
 
     Zone: the `quartet-zone` metadata key, `default` without one. No call can reach another zone's tree.
+
+    Principals: who calls, as the common name of the client certificate says. The holder of a certificate for every zone may
+    act for another principal with the metadata key `quartet-principal`; so may any caller where no certificates are asked
+    for. A principal may have a directory for its root (SetPrincipalRoot): its paths begin there, and FAILED_PRECONDITION
+    (PRINCIPAL_ROOT_LOST) answers every call when that directory is gone. Its trash is what was deleted below the root; to
+    empty it, it gives ids. A watch keeps the root with which it began.
 
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
@@ -189,6 +196,21 @@ class FileServiceStub:
                 request_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaRequest.SerializeToString,
                 response_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaResponse.FromString,
                 _registered_method=True)
+        self.SetPrincipalRoot = channel.unary_unary(
+                '/quartet.files.v1.FileService/SetPrincipalRoot',
+                request_serializer=quartet_dot_files_dot_v1_dot_roots__pb2.SetPrincipalRootRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_roots__pb2.PrincipalRoot.FromString,
+                _registered_method=True)
+        self.ListPrincipalRoots = channel.unary_unary(
+                '/quartet.files.v1.FileService/ListPrincipalRoots',
+                request_serializer=quartet_dot_files_dot_v1_dot_roots__pb2.ListPrincipalRootsRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_roots__pb2.ListPrincipalRootsResponse.FromString,
+                _registered_method=True)
+        self.RemovePrincipalRoot = channel.unary_unary(
+                '/quartet.files.v1.FileService/RemovePrincipalRoot',
+                request_serializer=quartet_dot_files_dot_v1_dot_roots__pb2.RemovePrincipalRootRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_roots__pb2.RemovePrincipalRootResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/quartet.files.v1.FileService/Watch',
                 request_serializer=quartet_dot_files_dot_v1_dot_watch__pb2.WatchRequest.SerializeToString,
@@ -200,6 +222,12 @@ class FileServiceServicer:
     """FileService keeps one tree of directories, files and symbolic links per zone.
 
     Zone: the `quartet-zone` metadata key, `default` without one. No call can reach another zone's tree.
+
+    Principals: who calls, as the common name of the client certificate says. The holder of a certificate for every zone may
+    act for another principal with the metadata key `quartet-principal`; so may any caller where no certificates are asked
+    for. A principal may have a directory for its root (SetPrincipalRoot): its paths begin there, and FAILED_PRECONDITION
+    (PRINCIPAL_ROOT_LOST) answers every call when that directory is gone. Its trash is what was deleted below the root; to
+    empty it, it gives ids. A watch keeps the root with which it began.
 
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
@@ -410,6 +438,28 @@ class FileServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetPrincipalRoot(self, request, context):
+        """SetPrincipalRoot makes a directory the root of all calls of a principal: no path and no link leads out of it, and the
+        directory may be renamed. For operators, whose certificate names every zone: PERMISSION_DENIED (SYSTEM_PROTECTED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPrincipalRoots(self, request, context):
+        """ListPrincipalRoots reads the zone's principals with a root of their own, in pages. For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemovePrincipalRoot(self, request, context):
+        """RemovePrincipalRoot lets a principal see the whole zone again. For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
         `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
@@ -541,6 +591,21 @@ def add_FileServiceServicer_to_server(servicer, server):
                     request_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaRequest.FromString,
                     response_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaResponse.SerializeToString,
             ),
+            'SetPrincipalRoot': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPrincipalRoot,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_roots__pb2.SetPrincipalRootRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_roots__pb2.PrincipalRoot.SerializeToString,
+            ),
+            'ListPrincipalRoots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrincipalRoots,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_roots__pb2.ListPrincipalRootsRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_roots__pb2.ListPrincipalRootsResponse.SerializeToString,
+            ),
+            'RemovePrincipalRoot': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemovePrincipalRoot,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_roots__pb2.RemovePrincipalRootRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_roots__pb2.RemovePrincipalRootResponse.SerializeToString,
+            ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
                     request_deserializer=quartet_dot_files_dot_v1_dot_watch__pb2.WatchRequest.FromString,
@@ -558,6 +623,12 @@ class FileService:
     """FileService keeps one tree of directories, files and symbolic links per zone.
 
     Zone: the `quartet-zone` metadata key, `default` without one. No call can reach another zone's tree.
+
+    Principals: who calls, as the common name of the client certificate says. The holder of a certificate for every zone may
+    act for another principal with the metadata key `quartet-principal`; so may any caller where no certificates are asked
+    for. A principal may have a directory for its root (SetPrincipalRoot): its paths begin there, and FAILED_PRECONDITION
+    (PRINCIPAL_ROOT_LOST) answers every call when that directory is gone. Its trash is what was deleted below the root; to
+    empty it, it gives ids. A watch keeps the root with which it began.
 
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
@@ -1224,6 +1295,87 @@ class FileService:
             '/quartet.files.v1.FileService/RemoveQuota',
             quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaRequest.SerializeToString,
             quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPrincipalRoot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/SetPrincipalRoot',
+            quartet_dot_files_dot_v1_dot_roots__pb2.SetPrincipalRootRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_roots__pb2.PrincipalRoot.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrincipalRoots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/ListPrincipalRoots',
+            quartet_dot_files_dot_v1_dot_roots__pb2.ListPrincipalRootsRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_roots__pb2.ListPrincipalRootsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemovePrincipalRoot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/RemovePrincipalRoot',
+            quartet_dot_files_dot_v1_dot_roots__pb2.RemovePrincipalRootRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_roots__pb2.RemovePrincipalRootResponse.FromString,
             options,
             channel_credentials,
             insecure,

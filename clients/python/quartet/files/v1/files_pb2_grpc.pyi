@@ -9,6 +9,7 @@ from quartet.files.v1 import entries_pb2 as _entries_pb2
 from quartet.files.v1 import files_pb2 as _files_pb2
 from quartet.files.v1 import locks_pb2 as _locks_pb2
 from quartet.files.v1 import quotas_pb2 as _quotas_pb2
+from quartet.files.v1 import roots_pb2 as _roots_pb2
 from quartet.files.v1 import trash_pb2 as _trash_pb2
 from quartet.files.v1 import watch_pb2 as _watch_pb2
 from quartet.files.v1 import xattrs_pb2 as _xattrs_pb2
@@ -32,6 +33,12 @@ from quartet.files.v1.quotas_pb2 import Quota as Quota
 from quartet.files.v1.quotas_pb2 import RemoveQuotaRequest as RemoveQuotaRequest
 from quartet.files.v1.quotas_pb2 import RemoveQuotaResponse as RemoveQuotaResponse
 from quartet.files.v1.quotas_pb2 import SetQuotaRequest as SetQuotaRequest
+from quartet.files.v1.roots_pb2 import ListPrincipalRootsRequest as ListPrincipalRootsRequest
+from quartet.files.v1.roots_pb2 import ListPrincipalRootsResponse as ListPrincipalRootsResponse
+from quartet.files.v1.roots_pb2 import PrincipalRoot as PrincipalRoot
+from quartet.files.v1.roots_pb2 import RemovePrincipalRootRequest as RemovePrincipalRootRequest
+from quartet.files.v1.roots_pb2 import RemovePrincipalRootResponse as RemovePrincipalRootResponse
+from quartet.files.v1.roots_pb2 import SetPrincipalRootRequest as SetPrincipalRootRequest
 from quartet.files.v1.trash_pb2 import EmptyTrashRequest as EmptyTrashRequest
 from quartet.files.v1.trash_pb2 import EmptyTrashResponse as EmptyTrashResponse
 from quartet.files.v1.trash_pb2 import ListTrashRequest as ListTrashRequest
@@ -83,6 +90,12 @@ class FileServiceStub:
     """FileService keeps one tree of directories, files and symbolic links per zone.
 
     Zone: the `quartet-zone` metadata key, `default` without one. No call can reach another zone's tree.
+
+    Principals: who calls, as the common name of the client certificate says. The holder of a certificate for every zone may
+    act for another principal with the metadata key `quartet-principal`; so may any caller where no certificates are asked
+    for. A principal may have a directory for its root (SetPrincipalRoot): its paths begin there, and FAILED_PRECONDITION
+    (PRINCIPAL_ROOT_LOST) answers every call when that directory is gone. Its trash is what was deleted below the root; to
+    empty it, it gives ids. A watch keeps the root with which it began.
 
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
@@ -186,6 +199,14 @@ class FileServiceStub:
     """GetQuota reads a directory's own quota. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
     RemoveQuota: _grpc.UnaryUnaryMultiCallable[_quotas_pb2.RemoveQuotaRequest, _quotas_pb2.RemoveQuotaResponse]
     """RemoveQuota takes a directory's quota away. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
+    SetPrincipalRoot: _grpc.UnaryUnaryMultiCallable[_roots_pb2.SetPrincipalRootRequest, _roots_pb2.PrincipalRoot]
+    """SetPrincipalRoot makes a directory the root of all calls of a principal: no path and no link leads out of it, and the
+    directory may be renamed. For operators, whose certificate names every zone: PERMISSION_DENIED (SYSTEM_PROTECTED).
+    """
+    ListPrincipalRoots: _grpc.UnaryUnaryMultiCallable[_roots_pb2.ListPrincipalRootsRequest, _roots_pb2.ListPrincipalRootsResponse]
+    """ListPrincipalRoots reads the zone's principals with a root of their own, in pages. For operators."""
+    RemovePrincipalRoot: _grpc.UnaryUnaryMultiCallable[_roots_pb2.RemovePrincipalRootRequest, _roots_pb2.RemovePrincipalRootResponse]
+    """RemovePrincipalRoot lets a principal see the whole zone again. For operators."""
     Watch: _grpc.UnaryStreamMultiCallable[_watch_pb2.WatchRequest, _watch_pb2.WatchResponse]
     """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
     `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
@@ -196,6 +217,12 @@ class FileServiceAsyncStub(FileServiceStub):
     """FileService keeps one tree of directories, files and symbolic links per zone.
 
     Zone: the `quartet-zone` metadata key, `default` without one. No call can reach another zone's tree.
+
+    Principals: who calls, as the common name of the client certificate says. The holder of a certificate for every zone may
+    act for another principal with the metadata key `quartet-principal`; so may any caller where no certificates are asked
+    for. A principal may have a directory for its root (SetPrincipalRoot): its paths begin there, and FAILED_PRECONDITION
+    (PRINCIPAL_ROOT_LOST) answers every call when that directory is gone. Its trash is what was deleted below the root; to
+    empty it, it gives ids. A watch keeps the root with which it began.
 
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
@@ -296,6 +323,14 @@ class FileServiceAsyncStub(FileServiceStub):
     """GetQuota reads a directory's own quota. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
     RemoveQuota: _aio.UnaryUnaryMultiCallable[_quotas_pb2.RemoveQuotaRequest, _quotas_pb2.RemoveQuotaResponse]  # type: ignore[assignment]
     """RemoveQuota takes a directory's quota away. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
+    SetPrincipalRoot: _aio.UnaryUnaryMultiCallable[_roots_pb2.SetPrincipalRootRequest, _roots_pb2.PrincipalRoot]  # type: ignore[assignment]
+    """SetPrincipalRoot makes a directory the root of all calls of a principal: no path and no link leads out of it, and the
+    directory may be renamed. For operators, whose certificate names every zone: PERMISSION_DENIED (SYSTEM_PROTECTED).
+    """
+    ListPrincipalRoots: _aio.UnaryUnaryMultiCallable[_roots_pb2.ListPrincipalRootsRequest, _roots_pb2.ListPrincipalRootsResponse]  # type: ignore[assignment]
+    """ListPrincipalRoots reads the zone's principals with a root of their own, in pages. For operators."""
+    RemovePrincipalRoot: _aio.UnaryUnaryMultiCallable[_roots_pb2.RemovePrincipalRootRequest, _roots_pb2.RemovePrincipalRootResponse]  # type: ignore[assignment]
+    """RemovePrincipalRoot lets a principal see the whole zone again. For operators."""
     Watch: _aio.UnaryStreamMultiCallable[_watch_pb2.WatchRequest, _watch_pb2.WatchResponse]  # type: ignore[assignment]
     """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
     `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
@@ -305,6 +340,12 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
     """FileService keeps one tree of directories, files and symbolic links per zone.
 
     Zone: the `quartet-zone` metadata key, `default` without one. No call can reach another zone's tree.
+
+    Principals: who calls, as the common name of the client certificate says. The holder of a certificate for every zone may
+    act for another principal with the metadata key `quartet-principal`; so may any caller where no certificates are asked
+    for. A principal may have a directory for its root (SetPrincipalRoot): its paths begin there, and FAILED_PRECONDITION
+    (PRINCIPAL_ROOT_LOST) answers every call when that directory is gone. Its trash is what was deleted below the root; to
+    empty it, it gives ids. A watch keeps the root with which it began.
 
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
@@ -547,6 +588,32 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_quotas_pb2.RemoveQuotaResponse, _abc.Awaitable[_quotas_pb2.RemoveQuotaResponse]]:
         """RemoveQuota takes a directory's quota away. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
+
+    @_abc_1.abstractmethod
+    def SetPrincipalRoot(
+        self,
+        request: _roots_pb2.SetPrincipalRootRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_roots_pb2.PrincipalRoot, _abc.Awaitable[_roots_pb2.PrincipalRoot]]:
+        """SetPrincipalRoot makes a directory the root of all calls of a principal: no path and no link leads out of it, and the
+        directory may be renamed. For operators, whose certificate names every zone: PERMISSION_DENIED (SYSTEM_PROTECTED).
+        """
+
+    @_abc_1.abstractmethod
+    def ListPrincipalRoots(
+        self,
+        request: _roots_pb2.ListPrincipalRootsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_roots_pb2.ListPrincipalRootsResponse, _abc.Awaitable[_roots_pb2.ListPrincipalRootsResponse]]:
+        """ListPrincipalRoots reads the zone's principals with a root of their own, in pages. For operators."""
+
+    @_abc_1.abstractmethod
+    def RemovePrincipalRoot(
+        self,
+        request: _roots_pb2.RemovePrincipalRootRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_roots_pb2.RemovePrincipalRootResponse, _abc.Awaitable[_roots_pb2.RemovePrincipalRootResponse]]:
+        """RemovePrincipalRoot lets a principal see the whole zone again. For operators."""
 
     @_abc_1.abstractmethod
     def Watch(

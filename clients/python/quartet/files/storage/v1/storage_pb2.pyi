@@ -275,6 +275,28 @@ class LockRecord(_message.Message):
 Global___LockRecord: _TypeAlias = LockRecord  # noqa: Y015
 
 @_typing.final
+class RootRecord(_message.Message):
+    """RootRecord is the value of a principal's root key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INO_FIELD_NUMBER: _builtins.int
+    ino: _builtins.int
+    """Inode number of the directory."""
+    def __init__(
+        self,
+        *,
+        ino: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RootRecord: _TypeAlias = RootRecord  # noqa: Y015
+
+@_typing.final
 class Created(_message.Message):
     """Created lists what one transaction of a BatchCreate made, for repeats of the request."""
 
