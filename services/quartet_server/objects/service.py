@@ -98,7 +98,7 @@ class ObjectService(objects_pb2_grpc.ObjectServiceServicer):
     async def PutStream(self, requests: AsyncIterator[pb.PutStreamRequest], context: Context) -> pb.PutStreamResponse:
         """Write while the bytes come; nothing is visible before all of them are durable."""
         zone = await self._zones.current()
-        request = await next_request(context)
+        request = await next_request(requests)
         expected = digest_of(request.expected, "expected") if request and request.HasField("expected") else None
         if expected is not None and not await self._store.missing(zone, [expected]):
             return pb.PutStreamResponse(digest=message_of(expected), existed=True)
@@ -107,7 +107,7 @@ class ObjectService(objects_pb2_grpc.ObjectServiceServicer):
                 while request is not None:
                     if request.data:
                         await writer.write(request.data)
-                    request = await next_request(context)
+                    request = await next_request(requests)
                     if request is not None and request.HasField("expected"):
                         raise FieldInvalid.of("expected", "belongs into the first request")
                 return pb.PutStreamResponse(digest=message_of(await writer.commit()))

@@ -14,7 +14,7 @@ import contextlib
 import inspect
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -88,9 +88,10 @@ class CallInterceptor:
         shape = f"{'stream' if requests else 'unary'}_{'stream' if responses else 'unary'}"
         serve = self._stream(_written(getattr(handler, shape))) if responses else getattr(handler, shape)
         read = handler.request_deserializer
-        if method.startswith(OURS):
-            serve = self._quartet(method, serve, timed=not (requests or responses))
-        read = _reader(read) if read is not None and not requests else read
+        ours = method.startswith(OURS)
+        if ours:
+            serve = self._quartet(method, _readable(serve) if requests else serve, timed=not (requests or responses))
+        read = _reader(read) if read is not None and (ours or not requests) else read
         make = getattr(grpc, f"{shape}_rpc_method_handler")
         wrapped: _Handler = make(self._guarded(method, serve, metrics), read, handler.response_serializer)
         return wrapped
@@ -261,6 +262,30 @@ def _reader(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             return FieldInvalid(f"the request is not a message of its type: {error}")
 
     return reader
+
+
+class _Readable:
+    """The requests of a stream, until one comes that is no message of its type: that one is raised as FieldInvalid."""
+
+    def __init__(self, requests: AsyncIterator[Any]) -> None:
+        """Read `requests`."""
+        self._requests = requests
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> Any:
+        """Return the next request. Raises FieldInvalid."""
+        request = await anext(self._requests)
+        if isinstance(request, FieldInvalid):
+            raise request
+        return request
+
+
+def _readable(serve: _Serve) -> _Serve:
+    """Return `serve` for requests of which each is a message of its type, or raises why it is not."""
+    return lambda request, context: serve(_Readable(request), context)
 
 
 def _written(behaviour: Callable[..., Any]) -> _Serve:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from grpc import aio
 from harness.rpc import failure
 from harness.wire import OTHER, Wire, blob, cut
 from quartet.objects.v1 import objects_pb2 as pb
@@ -270,4 +271,14 @@ async def test_a_zone_that_was_never_created_is_not_found(wire: Wire) -> None:
         answer = await failure(call)
         assert answer.info is not None
         assert (answer.code, answer.info.reason) == (CODES.NOT_FOUND, "ZONE_NOT_FOUND")
+    assert await wire.blobs.zones() == []
+
+
+async def test_a_piece_that_is_no_message_is_refused_and_leaves_nothing(wire: Wire) -> None:
+    for path in ("/quartet.objects.v1.ObjectService/PutStream", "/google.bytestream.ByteStream/Write"):
+        method: aio.StreamUnaryMultiCallable[bytes, bytes] = wire.channel.stream_unary(path)
+        answer = await failure(method(iter([b"", b"\x0a\xff"])))
+        assert answer.code is CODES.INVALID_ARGUMENT
+        assert answer.info is not None
+        assert answer.info.reason == "FIELD_INVALID"
     assert await wire.blobs.zones() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from quartet_server.errors import Contention, DeadlinePassed, DigestMismatch, FieldInvalid, TooManyRequests
@@ -183,16 +184,13 @@ async def test_all_is_given_up_at_the_end() -> None:
     assert scene.places.left
 
 
-class Silent:
-    """A caller that sends nothing."""
-
-    async def read(self) -> None:
-        await asyncio.Event().wait()
-
-
 async def test_a_caller_that_sends_nothing_is_not_waited_for() -> None:
+    async def silent() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
     with pytest.raises(DeadlinePassed):
-        await next_request(Silent(), idle=0.01)  # type: ignore[arg-type]
+        await next_request(silent(), idle=0.01)
 
 
 async def test_large_pieces_are_unpacked_beside_the_loop_and_within_their_size() -> None:

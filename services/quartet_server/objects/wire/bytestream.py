@@ -54,7 +54,7 @@ class ByteStream(bytestream_pb2_grpc.ByteStreamServicer):
 
     async def Write(self, requests: AsyncIterator[pb.WriteRequest], context: Context) -> pb.WriteResponse:
         """Take a blob in; what has arrived stays for a while when the stream breaks off."""
-        first: pb.WriteRequest | None = await next_request(context)
+        first = await next_request(requests)
         if first is None:
             raise FieldInvalid.of("resource_name", "is missing: the stream has no request")
         resource = write_resource(first.resource_name)
@@ -65,7 +65,7 @@ class ByteStream(bytestream_pb2_grpc.ByteStreamServicer):
             return pb.WriteResponse(committed_size=_PACKED_IS_THERE if resource.packed else resource.digest.size)
         session = await self._uploads.begin(zone, resource, first.write_offset)
         try:
-            finished = await _take(session, resource, first, context)
+            finished = await _take(session, resource, first, requests)
         except (FieldInvalid, TooManyRequests):
             await session.leave(keep=False)
             raise
@@ -97,7 +97,9 @@ class ByteStream(bytestream_pb2_grpc.ByteStreamServicer):
         return pb.QueryWriteStatusResponse(committed_size=0 if resource.packed else size)
 
 
-async def _take(session: Session, resource: Resource, first: pb.WriteRequest, context: Context) -> bool:
+async def _take(
+    session: Session, resource: Resource, first: pb.WriteRequest, requests: AsyncIterator[pb.WriteRequest]
+) -> bool:
     """Write what comes until the end; tell whether it was said to be all.
 
     Raises FieldInvalid, DeadlinePassed, and what `Session.write` raises.
@@ -118,5 +120,5 @@ async def _take(session: Session, resource: Resource, first: pb.WriteRequest, co
             await session.write(request.data)
         if request.finish_write:
             return True
-        request = await next_request(context)
+        request = await next_request(requests)
     return False

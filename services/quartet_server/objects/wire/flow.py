@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
-from typing import Any
-
-from grpc import aio
+from typing import TypeVar
 
 from quartet_server.errors import DeadlinePassed, TooManyRequests
+
+Request = TypeVar("Request")
 
 IDLE_SECONDS = 60.0
 """For which an upload may send nothing."""
@@ -21,16 +21,15 @@ PIECE = 256 << 10
 RETRY_SECONDS = 1.0
 
 
-async def next_request(context: aio.ServicerContext[Any, Any], idle: float = IDLE_SECONDS) -> Any:
+async def next_request(requests: AsyncIterator[Request], idle: float = IDLE_SECONDS) -> Request | None:
     """Return the next request of a stream, None at its end. Raises DeadlinePassed when none comes for `idle` seconds."""
     try:
         async with asyncio.timeout(idle):
-            request = await context.read()
+            return await anext(requests, None)
     except TimeoutError:
         raise DeadlinePassed(
             f"nothing came for {idle:g} s", hint="send the next piece sooner", seconds=f"{idle:g}"
         ) from None
-    return None if request is aio.EOF else request
 
 
 class Places:
