@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from harness import s3
-from quartet_server.objects.bucket import open_bucket
+from harness.blobs import DRIVERS, Clock
 from quartet_server.objects.contract import BlobStore
-from quartet_server.objects.disk import DiskBlobs, DiskLimits
-from quartet_server.objects.memory import MemoryBlobs
-
-TOUCH_SECONDS = 60.0
-
-
-@dataclass
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    now: float = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
@@ -33,37 +18,6 @@ class Scene:
 
     store: BlobStore
     clock: Clock
-
-
-async def _memory(clock: Clock, folder: Path) -> BlobStore:
-    return MemoryBlobs(clock, TOUCH_SECONDS)
-
-
-async def _disk(clock: Clock, folder: Path) -> BlobStore:
-    return await DiskBlobs.open(folder, DiskLimits(touch_seconds=TOUCH_SECONDS), clock, os.urandom)
-
-
-async def _bucket(url: str, endpoint: str, clock: Clock) -> BlobStore:
-    return await open_bucket(
-        url, endpoint, require_conditions=True, touch_seconds=TOUCH_SECONDS, verify_reads=True, clock=clock,
-        draw=os.urandom, say=print,
-    )  # fmt: skip
-
-
-async def _bucket_memory(clock: Clock, folder: Path) -> BlobStore:
-    return await _bucket("bucket-memory:", "", clock)
-
-
-async def _s3(clock: Clock, folder: Path) -> BlobStore:
-    return await _bucket(f"s3://{s3.new_bucket()}/some/prefix", s3.endpoint(), clock)
-
-
-DRIVERS: dict[str, Callable[[Clock, Path], Awaitable[BlobStore]]] = {
-    "memory": _memory,
-    "disk": _disk,
-    "bucket": _bucket_memory,
-    "s3": _s3,
-}
 
 
 @pytest.fixture(params=DRIVERS)

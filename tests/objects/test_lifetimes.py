@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from objects.conftest import TOUCH_SECONDS, Clock
+from harness.blobs import TOUCH_SECONDS, Clock
 from quartet_server.objects.contract import BlobStore, Put
 from quartet_server.objects.digest import EMPTY, Digest
 

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from harness.blobs import TOUCH_SECONDS, Clock, bucket
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from objects.conftest import TOUCH_SECONDS, Clock
 from quartet_server.errors import BlobNotFound
-from quartet_server.objects.bucket import open_bucket
 from quartet_server.objects.contract import BlobStore, Put
 from quartet_server.objects.digest import Digest
 from quartet_server.objects.disk import DiskBlobs, DiskLimits
@@ -56,10 +55,7 @@ class Blobs(RuleBasedStateMachine):
         if self.driver == "disk":
             return await DiskBlobs.open(self.folder / "blobs", LIMITS, self.clock, os.urandom)
         if self.driver == "bucket":
-            return await open_bucket(
-                "bucket-memory:", "", require_conditions=True, touch_seconds=TOUCH_SECONDS, verify_reads=True,
-                clock=self.clock, draw=os.urandom, say=print,
-            )  # fmt: skip
+            return await bucket("bucket-memory:", "", self.clock)
         return MemoryBlobs(self.clock, TOUCH_SECONDS)
 
     def teardown(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from enum import IntEnum
 
 import zstandard
@@ -18,6 +19,17 @@ class Codec(IntEnum):
     ZSTD = 1
 
 
+class _Own(threading.local):
+    """What each thread has for itself: making a compressor costs more than a small blob does."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_own = _Own()
+
+
 class CodecError(Exception):
     """Kept bytes are not what the codec makes, or make more or fewer bytes than was said."""
 
@@ -26,7 +38,7 @@ def encode(data: bytes) -> tuple[Codec, bytes]:
     """Return `data` as it should be kept. Releases the GIL while it compresses."""
     if len(data) < _SMALLEST:
         return Codec.NONE, data
-    compressor = zstandard.ZstdCompressor(level=_LEVEL)
+    compressor = _own.compressor
     if len(data) > 4 * _SAMPLE:
         middle = (len(data) - _SAMPLE) // 2
         sample = data[: _SAMPLE // 2] + data[middle : middle + _SAMPLE // 2]
@@ -44,7 +56,7 @@ def decode(codec: int, kept: bytes, size: int) -> bytes:
         try:
             if zstandard.frame_content_size(kept) != size:
                 raise CodecError("the frame is of another size")
-            data = zstandard.ZstdDecompressor().decompress(kept, max_output_size=size)
+            data = _own.decompressor.decompress(kept, max_output_size=size)
         except zstandard.ZstdError as error:
             raise CodecError(str(error)) from error
     else:

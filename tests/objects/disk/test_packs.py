@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from harness.blobs import Clock
 from hypothesis import given
 from hypothesis import strategies as st
-from objects.conftest import Clock
 from quartet_server.errors import BlobCorrupt, FieldInvalid
 from quartet_server.objects.contract import Put
 from quartet_server.objects.digest import Digest
@@ -242,6 +242,18 @@ async def test_what_a_killed_upload_left_is_gone_after_the_next_start(tmp_path: 
     store = await reopened(tmp_path)
     assert list((tmp_path / "drafts").iterdir()) == []
     assert [path.name for path in (tmp_path / "packs").iterdir()] == ["00000001.pack"]
+    await store.close()
+
+
+async def test_files_that_no_blob_needs_are_tidied_away_and_no_others(tmp_path: Path) -> None:
+    [kept] = await filled(tmp_path, 1, 100_000)
+    orphan = tmp_path / "files" / "a" / kept.hex[:2] / Digest.of(b"orphan").hex
+    orphan.write_bytes(b"orphan")
+    store = await reopened(tmp_path)
+    assert await store.tidy() == 1
+    assert not orphan.exists()
+    assert await store.tidy() == 0
+    assert await store.get("a", kept) == noise(0, 100_000)
     await store.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from quartet_server.objects.digest import Digest
@@ -43,7 +42,6 @@ class Files:
         """Remove a blob's file, if it is there. Raises OSError."""
         remove(self.path(zone, digest))
 
-    def listed(self) -> Iterator[tuple[str, str]]:
-        """Yield the zone and the hash of every file, whether a blob needs it or not. Raises OSError."""
-        for path in self._folder.glob("*/*/*"):
-            yield path.parent.parent.name, path.name
+    def folders(self) -> list[Path]:
+        """Return the folders that hold files. Raises OSError."""
+        return [path for zone in self._folder.iterdir() for path in zone.iterdir()]

@@ -90,9 +90,8 @@ class Index:
             data = txn.get(key, db=self._entries)
         return None if data is None else Entry.unpack(data)
 
-    def set(self, key: bytes, entry: Entry | None) -> None:
-        """Set or remove (None) an entry."""
-        old = self.get(key)
+    def set(self, key: bytes, entry: Entry | None, old: Entry | None) -> None:
+        """Set or remove (None) an entry; `old` is the one that `get` returns now."""
         with self._lock:
             self._front[key] = entry
             self._count(key, old, -1)

@@ -23,7 +23,15 @@ _MOST = 200_000  # at so many nothing more is taken until they could be
 
 
 class Batch:
-    """Changes that become durable together; what is planned sees what was planned before it."""
+    """Changes that become durable together; what is planned sees what was planned before it.
+
+    Attributes:
+        now: The time of all of them.
+        records: What goes into a pack.
+        steps: What happens to the index: by a record, in the order of `records`, or by a change.
+        synced: Folders to sync first.
+        unfiled: Blobs whose files may not be needed any more.
+    """
 
     def __init__(self, journal: Journal, now: float) -> None:
         """Begin without changes; `now` is the time of all of them."""
@@ -32,12 +40,15 @@ class Batch:
         self.steps = list[tuple[bytes, Record | Callable[[Entry], Entry]]]()
         self.synced = set[Path]()
         self._journal = journal
+        self.unfiled = list[tuple[str, Digest]]()
         self._planned = dict[bytes, Entry | None]()
 
     def find(self, zone: str, digest: Digest) -> Entry | None:
-        """Return the entry of a blob as it will be; its place means nothing if the record is of this batch."""
+        """Return the entry of a blob as it will be; its pack is 0 if the record is of this batch."""
         key = key_of(zone, digest.hash)
-        return self._planned[key] if key in self._planned else self._journal.index.get(key)
+        if key not in self._planned:
+            self._planned[key] = self._journal.index.get(key)
+        return self._planned[key]
 
     def write(
         self,
@@ -51,8 +62,10 @@ class Batch:
     ) -> None:
         """Plan a record and what it does to the index."""
         record = Record(kind, zone, digest, codec, stored, self.now if time is None else time, payload)
-        key = key_of(zone, digest.hash)
-        self._planned[key] = after(record, self.find(zone, digest), 0, 0)
+        key, old = key_of(zone, digest.hash), self.find(zone, digest)
+        self._planned[key] = after(record, old, 0, 0)
+        if old is not None and old.filed and kind in (Kind.PACKED, Kind.DELETED):
+            self.unfiled.append((zone, digest))
         self.records.append(record)
         self.steps.append((key, record))
 
@@ -140,10 +153,11 @@ class Journal:
                     self.findings.append(f"pack {number:08x} is damaged from byte {item.offset} to {item.end}")
                     continue
                 record, key = item.record, key_of(item.record.zone, item.record.digest.hash)
-                entry = after(record, self.index.get(key), number, item.offset)
+                old = self.index.get(key)
+                entry = after(record, old, number, item.offset)
                 if record.kind == Kind.FILED and not is_filed(record.zone, record.digest):
                     entry = None  # deleted later in the packs, or lost
-                self.index.set(key, entry)
+                self.index.set(key, entry, old)
                 self._note(record, number)
             if len(self.index) > _CHECKPOINT:
                 self.index.freeze(Place(number, pack.end))
@@ -192,10 +206,10 @@ class Journal:
         for key, step in batch.steps:
             entry = self.index.get(key)
             if isinstance(step, Record):
-                self.index.set(key, after(step, entry, number, next(place)))
+                self.index.set(key, after(step, entry, number, next(place)), entry)
                 self._note(step, number)
             elif entry is not None:
-                self.index.set(key, step(entry))
+                self.index.set(key, step(entry), entry)
 
     def _note(self, record: Record, number: int) -> None:
         if record.kind == Kind.DELETED:

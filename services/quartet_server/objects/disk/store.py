@@ -31,6 +31,7 @@ from quartet_server.objects.spooled import MEMORY, SpooledWriter
 
 T = TypeVar("T")
 _MOVE_BYTES = 2 << 20
+_AT_ONCE = 8 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +135,17 @@ class DiskBlobs:
 
     def _settle(self, batch: Batch) -> None:
         """Remove files that nothing needs any more; in the committer's thread, once the batch is durable."""
-        for record in batch.records:
-            key = key_of(record.zone, record.digest.hash)
-            if record.kind in (Kind.PACKED, Kind.FILED):
-                self._damaged.discard(key)
-            if record.kind in (Kind.PACKED, Kind.DELETED):
-                entry = self._journal.index.get(key)
-                if entry is None or not entry.filed:
-                    with suppress(OSError):  # what is left takes room, and `scrub` finds it
-                        self._files.remove(record.zone, record.digest)
+        if self._damaged:
+            self._damaged.difference_update(
+                key_of(record.zone, record.digest.hash)
+                for record in batch.records
+                if record.kind in (Kind.PACKED, Kind.FILED)
+            )
+        for zone, digest in batch.unfiled:
+            entry = self._journal.find(zone, digest)
+            if entry is None or not entry.filed:
+                with suppress(OSError):  # what is left takes room, and nothing else
+                    self._files.remove(zone, digest)
         if self._journal.is_due:
             with suppress(OSError):  # tried again after the next batch
                 self._journal.checkpoint()
@@ -179,7 +182,11 @@ class DiskBlobs:
         found = Digest.of(data) if len(data) <= PIECE else await self._in_thread(lambda: Digest.of(data))
         if digest is not None:
             digest.check(found)
-        await self._to_the_end(self._keep(zone, found, data))
+        if 0 < len(data) <= min(_AT_ONCE, self._limits.packed_bytes):  # a thread would cost more than it saves
+            codec, payload = encode(data)
+            await self._committer.run(self._steps.keep(zone, Kept(found, codec, len(payload), payload)), len(payload))
+        else:
+            await self._to_the_end(self._keep(zone, found, data))
         return found
 
     async def _keep(self, zone: str, digest: Digest, data: bytes | Draft) -> None:
@@ -350,6 +357,26 @@ class DiskBlobs:
             task = asyncio.create_task(self.compact())
             self._tasks.add(task)
             task.add_done_callback(self._ended)
+
+    async def tidy(self) -> int:
+        """Remove files that no blob needs, which a crash at the wrong moment leaves; return how many. Lists all files.
+
+        Raises ObjectStoreUnreachable.
+        """
+        try:
+            folders = await self._in_thread(self._files.folders)
+            return sum([await self._committer.aside(partial(self._tidy, folder)) for folder in folders])
+        except OSError as error:
+            raise refusal(error) from error
+
+    def _tidy(self, folder: Path) -> int:
+        removed = 0
+        for path in folder.iterdir():
+            entry = self._journal.index.get(key_of(folder.parent.name, bytes.fromhex(path.name)))
+            if entry is None or not entry.filed:
+                path.unlink()
+                removed += 1
+        return removed
 
     async def checkpoint(self) -> None:
         """Write the index now, so that the next opening has nothing to read from the packs. Raises StoreFull."""
