@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+BUILDGRID := 0.4.4
 BOLD := $(if $(MAKE_TERMOUT),\033[1m)
 PLAIN := $(if $(MAKE_TERMOUT),\033[0m)
 say = @printf '$(BOLD)%s$(PLAIN)\n' '$(1)'
@@ -70,7 +71,7 @@ growth: setup peers ## measure how costs grow with keys, members and values, bes
 soak: setup peers ## twenty minutes of moderate load: memory, files, log and latency must be flat (ARGS="--seconds 60")
 	$(BIN)/python benchmarks/soak.py $(ARGS)
 
-peers: .peers/usr/bin/etcd .peers/usr/bin/promtool ## fetch etcd and Prometheus from Debian into .peers/, to compare with; starts no service
+peers: .peers/usr/bin/etcd .peers/usr/bin/promtool .peers/buildgrid/bin/bgd ## fetch etcd and Prometheus from Debian and BuildGrid from PyPI into .peers/, to compare with; starts no service
 
 .peers/usr/bin/etcd: PACKAGE = etcd-server
 .peers/usr/bin/etcdctl: PACKAGE = etcd-client
@@ -82,6 +83,13 @@ peers: .peers/usr/bin/etcd .peers/usr/bin/promtool ## fetch etcd and Prometheus 
 	@cd .peers && get() { apt-get download -q -o APT::Sandbox::User=$$(id -un) $(PACKAGE) >/dev/null; } && \
 	  { get 2>/dev/null || { [ "$$(id -u)" != 0 ] || apt-get update -qq; get; }; } && \
 	  dpkg-deb -x $(PACKAGE)_*.deb . && rm $(PACKAGE)_*.deb && touch usr/bin/$*
+
+# In an environment of its own: its messages bear the names of ours, and a process has one pool of them.
+.peers/buildgrid/bin/bgd:
+	$(call say,fetching BuildGrid $(BUILDGRID))
+	@mkdir -p .peers && rm -rf .peers/buildgrid && $(PYTHON) -m venv .peers/buildgrid
+	@.peers/buildgrid/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: buildgrid==$(BUILDGRID) \
+	  || { rm -rf .peers/buildgrid; exit 1; }
 
 clean: ## remove what the other targets made, .venv and .peers included
 	rm -rf $(VENV) .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov build dist

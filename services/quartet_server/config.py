@@ -16,7 +16,7 @@ from cyclopts import Parameter, default_name_transform
 
 from raftmeta.serving import CallLimits
 
-SERVICES = ("cluster", "files", "settings")
+SERVICES = ("cluster", "files", "objects", "settings")
 """Names that `services` takes: the domain services that a node can offer."""
 
 _SECRET = {("serve", "join")}
@@ -107,6 +107,27 @@ class Secrets:
     """File with the cluster data key; without it the cluster makes one and hands it to each member."""
 
 
+@Parameter(name="*", name_transform=_flags("objects"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objects:
+    """Where the bytes of files are kept."""
+
+    url: str = ""
+    """file:///DIR, memory://, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX; empty: objects/ in the data directory."""
+    endpoint: str = ""
+    """URL of an S3 server that is not Amazon's; credentials and region come from the environment, as AWS_ACCESS_KEY_ID."""
+    require_conditional_writes: bool = False
+    """Refuse to start on a bucket whose server ignores the conditions of writes, instead of saying so."""
+    pack_bytes: int = 64 * 1024**2
+    """Length of a pack of small blobs in bytes at which the next is begun; on a local disk."""
+    packed_bytes: int = 64 * 1024
+    """Largest blob in bytes that goes into a pack, up to 1 MiB; larger ones get a file each; on a local disk."""
+    verify_reads: bool = True
+    """Check the SHA-256 of every blob that is read whole; what is written is checked always."""
+    touch_seconds: float = 60.0
+    """A hit renews a blob's time only when it is older than this; a bucket is asked at most once a day."""
+
+
 @Parameter(name="*", name_transform=_flags("limits"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits(CallLimits):
@@ -140,6 +161,7 @@ class Config:
     tls: Annotated[Tls, Parameter(group="Certificates of the gRPC port")] = field(default_factory=Tls)
     raft: Annotated[Raft, Parameter(group="Raft")] = field(default_factory=Raft)
     secrets: Annotated[Secrets, Parameter(group="Secrets")] = field(default_factory=Secrets)
+    objects: Annotated[Objects, Parameter(group="Blobs")] = field(default_factory=Objects)
     limits: Annotated[Limits, Parameter(group="Limits")] = field(default_factory=Limits)
     log: Annotated[Log, Parameter(group="Log")] = field(default_factory=Log)
 

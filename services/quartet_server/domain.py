@@ -12,6 +12,7 @@ from quartet_server.config import Config
 from raftmeta.metastore import Metastore
 
 if TYPE_CHECKING:  # a service that needs no member does not wait for Raft to be imported
+    from quartet_server.objects.contract import BlobStore
     from raftmeta.node import Node as Member
 
 
@@ -22,6 +23,7 @@ class Resources:
     Attributes:
         config: The node's effective configuration.
         metastore: Quartet's own keyspace.
+        objects: The store of blobs; None when no service of the node needs one.
         member: This process's end of the cluster; None when the store is external.
         address: HOST:PORT by which clients reach this node.
         clock: Seconds since 1970, as this machine has them.
@@ -34,6 +36,7 @@ class Resources:
     address: str
     clock: Callable[[], float]
     new_id: Callable[[], str]
+    objects: BlobStore | None = None
 
 
 class Domain(Protocol):

@@ -2,21 +2,25 @@
 
 QuartetError
 ├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
-├── OutOfRange              RevisionCompacted RevisionFuture
+│                           DigestMismatch
+├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
+│                           BlobNotFound TrashNotFound QuotaNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle RootFixed ZoneNotEmpty
 │                           ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
-│                           ClusterUnsupported AuthorityMissing
-├── Aborted                 EtagStale Contention
-├── ResourceExhausted       StoreFull TooManyRequests LimitReached
+│                           ClusterUnsupported AuthorityMissing BlobInUse LinkChain LockLost QuotaCrossed
+│                           PrincipalRootLost
+├── Aborted                 EtagStale Contention LockHeld
+├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
+│                           ObjectStoreUnreachable
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
-├── DataLoss                StoreCorrupt
+├── DataLoss                StoreCorrupt BlobCorrupt
 └── Internal                InternalFault
 
 A branch has a status code, a leaf has a reason: the one of `quartet.errors.v1.ErrorReason` whose name it bears.
@@ -113,6 +117,10 @@ class RequestTooLarge(InvalidArgument, hint="send fewer items at once"):
     """The request is larger than the store takes in one step."""
 
 
+class DigestMismatch(InvalidArgument, hint="hash the bytes again and send them whole"):
+    """Bytes are not those of the digest they were sent under."""
+
+
 class OutOfRange(QuartetError, code=_C.OUT_OF_RANGE):
     """The request reaches past what is there."""
 
@@ -123,6 +131,10 @@ class RevisionCompacted(OutOfRange, hint="list again and watch from the answer's
 
 class RevisionFuture(OutOfRange):
     """A revision that no write has reached."""
+
+
+class RangeInvalid(OutOfRange):
+    """A range begins beyond the end of the blob."""
 
 
 class Unauthenticated(QuartetError, code=_C.UNAUTHENTICATED):
@@ -177,6 +189,18 @@ class LeaseNotFound(NotFound):
     """A lease has expired or never was."""
 
 
+class BlobNotFound(NotFound, hint="upload it, then repeat the call"):
+    """The zone has no blob of this digest."""
+
+
+class TrashNotFound(NotFound, hint="quartet trash list"):
+    """The trash has nothing under this id."""
+
+
+class QuotaNotFound(NotFound, hint="quartet quota set PATH --bytes N"):
+    """The directory has no quota of its own."""
+
+
 class AlreadyExists(QuartetError, code=_C.ALREADY_EXISTS):
     """The thing to create is there."""
 
@@ -217,6 +241,22 @@ class RootFixed(FailedPrecondition):
     """The root of a zone cannot be created, deleted, moved or replaced."""
 
 
+class LinkChain(FailedPrecondition):
+    """A symbolic link leads to another one, and only one is followed."""
+
+
+class LockLost(FailedPrecondition, hint="take the lock again and read again what it protects"):
+    """A lock has expired or was released; nothing was changed."""
+
+
+class QuotaCrossed(FailedPrecondition, hint="copy it and delete the old one"):
+    """A directory cannot move from one quota to another."""
+
+
+class PrincipalRootLost(FailedPrecondition, hint="quartet root set PRINCIPAL PATH"):
+    """The directory that is the caller's root is gone."""
+
+
 class ZoneNotEmpty(FailedPrecondition, hint="quartet ls / --zone NAME"):
     """A zone that holds something cannot be deleted."""
 
@@ -253,6 +293,10 @@ class AuthorityMissing(
     """The node cannot sign certificates: it does not hold the key of the cluster's authority."""
 
 
+class BlobInUse(FailedPrecondition, hint="leave it to collection, or end the pin first"):
+    """Something holds a blob that was to be deleted."""
+
+
 class Aborted(QuartetError, code=_C.ABORTED):
     """Another call came in between; reading again and repeating can succeed."""
 
@@ -263,6 +307,10 @@ class EtagStale(Aborted, hint="read it again and repeat the change"):
 
 class Contention(Aborted, hint="try again"):
     """Others kept changing the same thing; nothing was changed."""
+
+
+class LockHeld(Aborted, hint="try again when it is released or has expired"):
+    """Somebody else holds the lock."""
 
 
 class ResourceExhausted(QuartetError, code=_C.RESOURCE_EXHAUSTED):
@@ -279,6 +327,10 @@ class TooManyRequests(ResourceExhausted):
 
 class LimitReached(ResourceExhausted):
     """A stated limit is reached."""
+
+
+class QuotaExceeded(ResourceExhausted, hint="quartet quota show PATH"):
+    """A directory would hold more than its quota allows; nothing was changed."""
 
 
 class Cancelled(QuartetError, code=_C.CANCELLED):
@@ -313,6 +365,10 @@ class MetastoreUnreachable(Unavailable, hint="quartet check"):
     """The external metadata store does not answer, or does not let this node in."""
 
 
+class ObjectStoreUnreachable(Unavailable, hint="quartet check"):
+    """The store of blobs does not answer, or does not let this node in."""
+
+
 class DeadlineExceeded(QuartetError, code=_C.DEADLINE_EXCEEDED):
     """Time ran out."""
 
@@ -335,6 +391,10 @@ class DataLoss(QuartetError, code=_C.DATA_LOSS):
 
 class StoreCorrupt(DataLoss, hint="python -m raftmeta check --data-dir DIR"):
     """What is on the disk is not what was written."""
+
+
+class BlobCorrupt(DataLoss, hint="upload it again: that replaces the damaged copy"):
+    """The bytes that are stored under a digest are not those of the digest."""
 
 
 class Internal(QuartetError, code=_C.INTERNAL):

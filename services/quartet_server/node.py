@@ -21,10 +21,14 @@ from quartet_server import validation
 from quartet_server.addresses import Address
 from quartet_server.cluster import service as cluster
 from quartet_server.config import Config, Serve
+from quartet_server.config import Objects as Blobs
 from quartet_server.domain import Domain, Resources
 from quartet_server.files import service as files
 from quartet_server.health import Health
 from quartet_server.http import HttpPort, application
+from quartet_server.objects import service as objects
+from quartet_server.objects.contract import BlobStore
+from quartet_server.objects.opening import open_store
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
 from quartet_server.removal import Removed, refuse_removed
@@ -45,9 +49,13 @@ from raftmeta.tls import TlsFiles, grpc_channel_credentials
 DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "cluster": cluster.start,
     "files": files.start,
+    "objects": objects.start,
     "settings": settings.start,
 }
 """Every domain service by the name that `--services` takes."""
+
+USES_OBJECTS = frozenset(("files", "objects"))
+"""Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
 """Where Quartet's keyspace lies in an external store."""
@@ -91,6 +99,7 @@ class RunningNode:
             port.PortRefused: A port cannot or may not be opened.
             raftmeta.identity.IdentityError: The data directory is another member's.
             Removed: This node was removed from its cluster.
+            QuartetError: The store of blobs cannot be opened.
             OSError, ValueError: The data directory or the configuration cannot be used.
         """
         node = cls(config)
@@ -135,7 +144,8 @@ class RunningNode:
             registry.register(NodeMetrics(self.member))
             etcd.add_services(server, self.member)
             foreign = etcd.SERVICE_NAMES
-        domains = await self._start_domains(server)
+        blobs = await self._open_objects() if USES_OBJECTS.intersection(config.services) else None
+        domains = await self._start_domains(server, blobs)
         health = Health([*(name for domain in domains for name in domain.names), *foreign])
         health.add_to(server)
         await server.start()
@@ -188,10 +198,17 @@ class RunningNode:
             quota_bytes=raft.quota_bytes,
         )
 
-    async def _start_domains(self, server: aio.Server) -> list[Domain]:
+    async def _open_objects(self) -> BlobStore:
+        """Open the store of blobs."""
+        store = await open_store(self.config, say=lambda text: _log.warning("objects", finding=text))
+        self._undo.push_async_callback(store.close)
+        return store
+
+    async def _start_domains(self, server: aio.Server, blobs: BlobStore | None) -> list[Domain]:
         resources = Resources(
             config=self.config,
             metastore=self.metastore,
+            objects=blobs,
             member=self.member,
             address=self.advertised,
             clock=time.time,
@@ -276,7 +293,8 @@ async def start_in_memory() -> RunningNode:
     """
     directory = tempfile.TemporaryDirectory(prefix="quartet-")
     serve = Serve(name="memory", data_dir=Path(directory.name), listen="127.0.0.1:0", listen_http="")
-    node = await RunningNode.start(Config(serve=serve), at_end=directory.cleanup)
+    config = Config(serve=serve, objects=Blobs(url="memory://"))
+    node = await RunningNode.start(config, at_end=directory.cleanup)
     try:
         await node.wait_ready()
     except BaseException:

@@ -32,6 +32,8 @@ class ModelTree:
     def __init__(self) -> None:
         """Begin with an empty root."""
         self.root = Node(DIRECTORY, 0)
+        self.bin: list[tuple[Node, str]] = []
+        self.holdings: list[int | None] = []
         self._serials = itertools.count(1)
 
     def find(self, path: str) -> Node:
@@ -75,6 +77,47 @@ class ModelTree:
         parent, name = self.place(path)
         del parent.children[name]
 
+    def lock(self, path: str) -> None:
+        """Take the lock of an entry; the holding is the next one of `holdings`."""
+        node = self.find(path)
+        if node.serial in self.holdings:
+            raise Refused("LOCK_HELD")
+        self.holdings.append(node.serial)
+
+    def unlock(self, holding: int) -> None:
+        """Give a lock back."""
+        if self.holdings[holding] is None:
+            raise Refused("LOCK_LOST")
+        self.holdings[holding] = None
+
+    def fenced(self, path: str, holding: int) -> Node:
+        """Make the next generation, while a lock is held."""
+        self.find(path)
+        if self.holdings[holding] is None:
+            raise Refused("LOCK_LOST")
+        return self.touch(path)
+
+    def trash(self, path: str) -> None:
+        """Put an entry away, with what is below it."""
+        node = self.find(path)
+        parent, name = self.place(path)
+        del parent.children[name]
+        self.bin.append((node, path))
+
+    def restore(self, position: int, path: str) -> Node:
+        """Put back what is at a position in the bin, where it was without a path."""
+        node, old = self.bin[position]
+        parent, name = self.place(path or old)
+        if name in parent.children:
+            raise Refused("FILE_EXISTS")
+        parent.children[name] = node
+        del self.bin[position]
+        return node
+
+    def empty(self) -> None:
+        """Give up what is in the bin."""
+        self.bin.clear()
+
     def rename(self, source: str, destination: str, mode: int) -> None:
         """Move an entry; mode 1 replaces, 2 does not, 3 exchanges."""
         parent, name = self.place(source)
@@ -106,14 +149,16 @@ class ModelTree:
     def everything(self) -> dict[str, Node]:
         """Return path -> node of all entries."""
 
-        def below(node: Node, path: str) -> dict[str, Node]:
-            found = {}
-            for name, child in node.children.items():
-                found[f"{path}/{name}"] = child
-                found |= below(child, f"{path}/{name}")
-            return found
+        return below(self.root)
 
-        return below(self.root, "")
+
+def below(node: Node, path: str = "") -> dict[str, Node]:
+    """Return path -> node of all that is below a node."""
+    found = {}
+    for name, child in node.children.items():
+        found[f"{path}/{name}"] = child
+        found |= below(child, f"{path}/{name}")
+    return found
 
 
 def _names(path: str) -> list[str]:

@@ -104,3 +104,14 @@ def test_a_soak_notes_every_figure_of_every_member_and_draws_it(tmp_path: Path) 
     assert all(len(line) == taken for lines in document["samples"].values() for line in lines)
     [chart] = tmp_path.glob("*/out.svg")
     assert len(ET.parse(chart).getroot().findall("{*}polyline")) > 0
+
+
+def test_stores_of_blobs_are_measured_in_this_process_and_behind_a_node(tmp_path: Path) -> None:
+    systems = ["quartet", "store", "files + fsync"]
+    document = without_errors(
+        tmp_path,
+        lambda document: [str(row) for row in document["rounds"] if row["errors"]],
+        "objects", "--seconds", "0.2", "--systems", ",".join(systems), "--only", "put 4 KiB, 8",
+    )  # fmt: skip
+    assert [row["system"] for row in document["rounds"]] == systems
+    assert all(row["rate"] > 0 for row in document["rounds"])

@@ -62,7 +62,7 @@ def test_commands_in_the_readme_exist_with_all_their_flags(command: str) -> None
         assert words[1] in targets()
         return
     if words[0].rpartition("/")[2] != "quartet":
-        assert words[0] in ("git", "cd", "etcdctl", "curl", "export", "python", "source", "."), command
+        assert words[0] in ("git", "cd", "bgd", "etcdctl", "curl", "export", "python", "source", "."), command
         return
     path = []
     for word in words[1:]:

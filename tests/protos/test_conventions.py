@@ -29,6 +29,16 @@ UNPAGED = {
     "quartet.cluster.v1.ClusterService.ListZones": "an operator's call; tenants are counted in tens",
 }
 SAFE_TWICE = {
+    "quartet.files.v1.FileService.SetPrincipalRoot": "a second one sets the same root",
+    "quartet.files.v1.FileService.RemovePrincipalRoot": "a second one finds nothing to remove",
+    "quartet.files.v1.FileService.SetQuota": "a second one sets the same limits",
+    "quartet.files.v1.FileService.RemoveQuota": "a second one finds no quota and says so",
+    "quartet.files.v1.FileService.RenewLock": "a second renewal gives a lock its full time as the first did",
+    "quartet.objects.v1.ObjectService.PutStream": "the digest of the bytes makes a second put the same put",
+    "quartet.objects.v1.ObjectService.Pin": "the pin's id, which its caller chooses, makes a second pin the same pin",
+    "quartet.objects.v1.ObjectService.Unpin": "a pin that is gone cannot end again",
+    "quartet.objects.v1.ObjectService.Delete": "a blob that is gone cannot be deleted again",
+    "quartet.files.v1.FileService.EmptyTrash": "what a repetition gives up was named, or is as old as what it named",
     "quartet.cluster.v1.ClusterService.CreateJoinToken": "a second token expires as the first does",
     "quartet.cluster.v1.ClusterService.Join": "the node's name makes a second join the same join",
     "quartet.cluster.v1.ClusterService.Leave": "who has left cannot leave again",

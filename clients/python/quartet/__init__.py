@@ -2,6 +2,7 @@
 
 from quartet._aio_client import AsyncClient
 from quartet._client import Client
+from quartet._digests import Digest
 from quartet._errors import (
     AlreadyExists,
     CallError,
@@ -38,6 +39,7 @@ __all__ = [
     "CreateEntry",
     "DataLoss",
     "DeadlineExceeded",
+    "Digest",
     "Entry",
     "FailedPrecondition",
     "InvalidArgument",

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from quartet._aio_cluster import AsyncCluster
 from quartet._aio_files import AsyncFiles
+from quartet._aio_objects import AsyncObjects
 from quartet._aio_settings import AsyncSettings
 from quartet._aio_transport import AsyncTransport
 from quartet._memory import MEMORY, MemoryNode
@@ -32,6 +33,7 @@ class AsyncClient:
         endpoints: str | Sequence[str] | None = None,
         *,
         zone: str = "",
+        principal: str = "",
         tls: TLS | None = None,
         timeout: float = 10.0,
         connect_timeout: float = 3.0,
@@ -43,6 +45,7 @@ class AsyncClient:
             options = Options(
                 endpoints=(self._memory.address,) if self._memory else endpoints_of(endpoints),
                 zone=zone,
+                principal=principal,
                 tls=None if self._memory else tls or TLS.from_environment(),
                 timeout=timeout,
                 connect_timeout=connect_timeout,
@@ -54,6 +57,7 @@ class AsyncClient:
             raise
         self._transport = AsyncTransport(options)
         self.files = AsyncFiles(self._transport)
+        self.objects = AsyncObjects(self._transport)
         self.settings = AsyncSettings(self._transport)
         self.cluster = AsyncCluster(self._transport)
 

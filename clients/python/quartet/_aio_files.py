@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 
+from quartet._aio_locks import AsyncLocks
+from quartet._aio_quotas import AsyncQuotas
+from quartet._aio_roots import AsyncRoots
 from quartet._aio_transport import AsyncTransport
+from quartet._aio_trash import AsyncTrash
 from quartet._errors import NotFound, Unavailable
 from quartet._files import BATCH, MODES, new_request_id
 from quartet._retry import Backoff
@@ -18,12 +23,22 @@ class AsyncFiles:
 
     Every write carries a request id (a drawn one, unless given), so that a repetition after a lost answer changes
     nothing. All methods raise `quartet.CallError`.
+
+    Attributes:
+        locks: Locks of entries; a write with the `fence` of one is done only while it is held.
+        quotas: How much directories may hold.
+        roots: Which directory is the root for whom.
+        trash: What recursive deletes have put away.
     """
 
     def __init__(self, transport: AsyncTransport, new_id: Callable[[], str] = new_request_id) -> None:
         """Call over `transport`."""
         self._transport = transport
         self._new_id = new_id
+        self.locks = AsyncLocks(transport, new_id)
+        self.quotas = AsyncQuotas(transport)
+        self.roots = AsyncRoots(transport)
+        self.trash = AsyncTrash(transport, new_id)
 
     async def mkdir(
         self,
@@ -32,6 +47,7 @@ class AsyncFiles:
         parents: bool = False,
         attributes: pb.Attributes | None = None,
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.Entry:
         """Create a directory; with `parents` the missing ones above it too, and an existing one is fine."""
@@ -40,6 +56,7 @@ class AsyncFiles:
             parents=parents,
             attributes=attributes,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.Mkdir, request, safe=True)
@@ -52,6 +69,7 @@ class AsyncFiles:
         overwrite: bool = False,
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.Entry:
         """Create a file; with `overwrite` an existing one gets the attributes."""
@@ -61,35 +79,44 @@ class AsyncFiles:
             overwrite=overwrite,
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.CreateFile, request, safe=True)
 
-    async def symlink(self, path: str, target: str, *, request_id: str = "") -> pb.Entry:
+    async def symlink(self, path: str, target: str, *, fence: pb.Fence | None = None, request_id: str = "") -> pb.Entry:
         """Create a symbolic link."""
         request = pb.CreateFileRequest(
             path=path,
             type=pb.ENTRY_TYPE_SYMLINK,
             attributes=pb.Attributes(symlink_target=target),
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.CreateFile, request, safe=True)
 
     async def create_many(
-        self, entries: Sequence[pb.CreateEntry], *, request_id: str = "", timeout: float | None = None
+        self,
+        entries: Sequence[pb.CreateEntry],
+        *,
+        fence: pb.Fence | None = None,
+        request_id: str = "",
+        timeout: float | None = None,
     ) -> list[pb.CreateResult]:
         """Create any number of entries, in order, 1,000 per call; each has its own result."""
         base = request_id or self._new_id()
         results: list[pb.CreateResult] = []
         for i in range(0, len(entries), BATCH):
-            request = pb.BatchCreateRequest(entries=entries[i : i + BATCH], request_id=f"{base}.{i // BATCH}")
+            request = pb.BatchCreateRequest(
+                entries=entries[i : i + BATCH], fence=fence, request_id=f"{base}.{i // BATCH}"
+            )
             answer = await self._transport.call(lambda at: at.files.BatchCreate, request, safe=True, timeout=timeout)
             results.extend(answer.results)
         return results
 
-    async def stat(self, path: str, *, serializable: bool = False, revision: int = 0) -> pb.Entry:
-        """Read one entry, at a past revision if given."""
-        request = pb.StatRequest(path=path, serializable=serializable, revision=revision)
+    async def stat(self, path: str, *, follow: bool = False, serializable: bool = False, revision: int = 0) -> pb.Entry:
+        """Read one entry, at a past revision if given; with `follow` what a symbolic link leads to."""
+        request = pb.StatRequest(path=path, follow=follow, serializable=serializable, revision=revision)
         return await self._transport.call(lambda at: at.files.Stat, request, safe=True)
 
     async def exists(self, path: str, *, serializable: bool = False) -> bool:
@@ -102,19 +129,43 @@ class AsyncFiles:
             return False
         return True
 
-    async def stat_many(self, paths: Sequence[str], *, serializable: bool = False) -> list[pb.StatResult]:
+    async def stat_many(
+        self, paths: Sequence[str], *, follow: bool = False, serializable: bool = False
+    ) -> list[pb.StatResult]:
         """Read any number of entries, 1,000 per call, those of one call at one revision."""
         results: list[pb.StatResult] = []
         for i in range(0, len(paths), BATCH):
-            request = pb.BatchStatRequest(paths=paths[i : i + BATCH], serializable=serializable)
+            request = pb.BatchStatRequest(paths=paths[i : i + BATCH], follow=follow, serializable=serializable)
             results.extend((await self._transport.call(lambda at: at.files.BatchStat, request, safe=True)).results)
         return results
 
     async def list(
-        self, path: str, *, detail: bool = False, serializable: bool = False, page_size: int = BATCH
+        self,
+        path: str,
+        *,
+        detail: bool = False,
+        recursive: bool = False,
+        follow: bool = False,
+        glob: str = "",
+        type: pb.EntryType.ValueType = pb.ENTRY_TYPE_UNSPECIFIED,  # noqa: A002 - the field's name
+        serializable: bool = False,
+        page_size: int = BATCH,
     ) -> AsyncIterator[pb.Entry]:
-        """Yield the entries of a directory by name, fetching pages as needed; all pages show one revision."""
-        request = pb.ListRequest(path=path, detail=detail, serializable=serializable, page_size=page_size)
+        """Yield the entries of a directory by name, fetching pages as needed; all pages show one revision.
+
+        With `recursive` everything below, each directory before what it holds; with `glob`, such as `src/**/*.py`, what
+        matches it below `path`; with `type` only entries of that type. With `follow` the path may be a link to a directory.
+        """
+        request = pb.ListRequest(
+            path=path,
+            detail=detail,
+            recursive=recursive,
+            follow=follow,
+            glob=glob,
+            type=type,
+            serializable=serializable,
+            page_size=page_size,
+        )
         while True:
             page = await self._transport.call(lambda at: at.files.List, request, safe=True)
             for entry in page.entries:
@@ -124,12 +175,32 @@ class AsyncFiles:
             request.page_token = page.next_page_token
 
     async def walk(self, path: str, *, detail: bool = False, serializable: bool = False) -> AsyncIterator[pb.Entry]:
-        """Yield everything below a directory, each directory before what it holds."""
-        async for entry in self.list(path, detail=detail, serializable=serializable):
+        """Yield everything below a directory as one revision shows it, each directory before what it holds."""
+        async for entry in self.list(path, detail=detail, serializable=serializable, recursive=True):
             yield entry
-            if entry.type == pb.ENTRY_TYPE_DIRECTORY:
-                async for below in self.walk(entry.path, detail=detail, serializable=serializable):
-                    yield below
+
+    async def touch(
+        self,
+        path: str,
+        mtime: Timestamp | None = None,
+        *,
+        no_create: bool = False,
+        if_match: str = "",
+        if_none_match: str = "",
+        fence: pb.Fence | None = None,
+        request_id: str = "",
+    ) -> pb.Entry:
+        """Give an entry a new mtime, now without one; where there is nothing, create an empty file."""
+        request = pb.TouchRequest(
+            path=path,
+            mtime=mtime,
+            no_create=no_create,
+            if_match=if_match,
+            if_none_match=if_none_match,
+            fence=fence,
+            request_id=request_id or self._new_id(),
+        )
+        return await self._transport.call(lambda at: at.files.Touch, request, safe=True)
 
     async def set_attributes(
         self,
@@ -139,6 +210,7 @@ class AsyncFiles:
         mask: Sequence[str] = (),
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.Entry:
         """Change the attributes that `mask` names, or all."""
@@ -148,6 +220,7 @@ class AsyncFiles:
             update_mask=FieldMask(paths=mask),
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.SetAttributes, request, safe=True)
@@ -161,6 +234,7 @@ class AsyncFiles:
         if_match: str = "",
         if_none_match: str = "",
         destination_if_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.RenameResponse:
         """Move an entry; `mode` is replace, no_replace or exchange."""
@@ -171,6 +245,7 @@ class AsyncFiles:
             if_match=if_match,
             if_none_match=if_none_match,
             destination_if_match=destination_if_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.Rename, request, safe=True)
@@ -180,16 +255,20 @@ class AsyncFiles:
         path: str,
         *,
         recursive: bool = False,
+        permanent: bool = False,
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.DeleteResponse:
-        """Delete an entry, with `recursive` all that is below it."""
+        """Delete an entry for good; with `recursive` put it into the trash with all below it, unless `permanent`."""
         request = pb.DeleteRequest(
             path=path,
             recursive=recursive,
+            permanent=permanent,
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.Delete, request, safe=True)
@@ -202,6 +281,7 @@ class AsyncFiles:
         *,
         if_match: str = "",
         if_none_match: str = "",
+        fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.SetXattrResponse:
         """Write an extended attribute."""
@@ -210,6 +290,7 @@ class AsyncFiles:
             xattr=pb.Xattr(name=name, value=value),
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.SetXattr, request, safe=True)
@@ -226,7 +307,14 @@ class AsyncFiles:
         return {xattr.name: xattr.value for xattr in answer.xattrs}
 
     async def remove_xattr(
-        self, path: str, name: str, *, if_match: str = "", if_none_match: str = "", request_id: str = ""
+        self,
+        path: str,
+        name: str,
+        *,
+        if_match: str = "",
+        if_none_match: str = "",
+        fence: pb.Fence | None = None,
+        request_id: str = "",
     ) -> pb.RemoveXattrResponse:
         """Delete an extended attribute."""
         request = pb.RemoveXattrRequest(
@@ -234,6 +322,7 @@ class AsyncFiles:
             name=name,
             if_match=if_match,
             if_none_match=if_none_match,
+            fence=fence,
             request_id=request_id or self._new_id(),
         )
         return await self._transport.call(lambda at: at.files.RemoveXattr, request, safe=True)

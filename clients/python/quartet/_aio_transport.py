@@ -16,11 +16,13 @@ from quartet._retry import Backoff, repeatable
 from quartet._transport import unreachable
 from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.files.v1 import files_pb2_grpc
+from quartet.objects.v1 import objects_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
 
 if TYPE_CHECKING:
     from quartet.cluster.v1.cluster_pb2_grpc import ClusterServiceAsyncStub
     from quartet.files.v1.files_pb2_grpc import FileServiceAsyncStub
+    from quartet.objects.v1.objects_pb2_grpc import ObjectServiceAsyncStub
     from quartet.settings.v1.settings_pb2_grpc import SettingsServiceAsyncStub
 
 Request = TypeVar("Request", contravariant=True)
@@ -49,6 +51,7 @@ class Endpoint:
         self.files: FileServiceAsyncStub = files_pb2_grpc.FileServiceStub(self.channel)
         self.settings: SettingsServiceAsyncStub = settings_pb2_grpc.SettingsServiceStub(self.channel)
         self.cluster: ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(self.channel)
+        self.objects: ObjectServiceAsyncStub = objects_pb2_grpc.ObjectServiceStub(self.channel)
 
     async def connected(self, timeout: float) -> bool:
         """Connect if need be; tell whether that worked within `timeout` seconds."""
@@ -81,6 +84,11 @@ class AsyncTransport:
     async def close(self) -> None:
         """Close the channels; calls in flight end as cancelled."""
         await asyncio.gather(*(endpoint.channel.close() for endpoint in self._opened))
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for a call that says nothing else."""
+        return self._options.timeout
 
     async def call(
         self,

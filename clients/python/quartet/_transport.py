@@ -14,6 +14,7 @@ from quartet._options import Options
 from quartet._retry import Backoff, repeatable
 from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.files.v1 import files_pb2_grpc
+from quartet.objects.v1 import objects_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
 
 Request = TypeVar("Request", contravariant=True)
@@ -40,6 +41,7 @@ class Endpoint:
         self.files = files_pb2_grpc.FileServiceStub(self.channel)
         self.settings = settings_pb2_grpc.SettingsServiceStub(self.channel)
         self.cluster = cluster_pb2_grpc.ClusterServiceStub(self.channel)
+        self.objects = objects_pb2_grpc.ObjectServiceStub(self.channel)
         self._ready = False
 
     def connected(self, timeout: float) -> bool:
@@ -76,6 +78,11 @@ class Transport:
         """Close the channels; calls in flight end as cancelled."""
         for endpoint in self._endpoints:
             endpoint.channel.close()
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for a call that says nothing else."""
+        return self._options.timeout
 
     def call(
         self,

@@ -12,7 +12,22 @@ from collections.abc import Mapping, Sequence
 
 from cyclopts import App
 
-from quartet_server.cli import cert, check, cluster, demo, files, nodes, serve, settings, version
+from quartet_server.cli import (
+    cert,
+    check,
+    cluster,
+    demo,
+    files,
+    nodes,
+    objects,
+    quotas,
+    roots,
+    serve,
+    settings,
+    trash,
+    version,
+    xattrs,
+)
 from quartet_server.cli.output import CommandError, say
 from quartet_server.sources import Sources
 
@@ -38,7 +53,12 @@ def create(environ: Mapping[str, str]) -> App:
     check.register(app, sources, environ)
     version.register(app)
     files.register(app)
+    trash.register(app)
+    quotas.register(app)
+    roots.register(app)
+    xattrs.register(app)
     settings.register(app)
+    objects.register(app)
     nodes.register(app)
     demo.register(app)
     return app

@@ -1,9 +1,10 @@
-"""`quartet ls|stat|mkdir|rm|mv|tree`: the tree by hand."""
+"""`quartet ls|find|stat|mkdir|touch|ln|rm|mv|tree`: the tree by hand."""
 
 from __future__ import annotations
 
-import stat as modes
-from typing import Annotated, Any
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from quartet import Client, Entry, NotFound
@@ -11,9 +12,9 @@ from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.cli.connection import Endpoints, Remote, Zone, connected, remote
 from quartet_server.cli.output import Output, print_json, print_table, printable
+from quartet_server.cli.rows import TYPES, entry_row
 
-_TYPES = {pb.ENTRY_TYPE_FILE: "file", pb.ENTRY_TYPE_DIRECTORY: "directory", pb.ENTRY_TYPE_SYMLINK: "symlink"}
-_MODES = {"file": modes.S_IFREG, "directory": modes.S_IFDIR, "symlink": modes.S_IFLNK}
+_Type = Literal["file", "directory", "symlink"]
 _Recursive = Annotated[bool, Parameter(name=["--recursive", "-r"], negative="", help="With everything below.")]
 _Parents = Annotated[bool, Parameter(name=["--parents", "-p"], negative="", help="Missing parents too; may exist.")]
 
@@ -22,29 +23,76 @@ def register(app: App) -> None:
     """Add the commands to `app`."""
 
     @app.command
-    def ls(path: Remote = "/", /, *, endpoints: Endpoints = None, zone: Zone = "", output: Output = "table") -> None:
+    def ls(
+        path: Remote = "/",
+        /,
+        *,
+        long: Annotated[
+            bool, Parameter(name=["--long", "-l"], negative="", help="With mode, owner, size and time.")
+        ] = False,
+        endpoints: Endpoints = None,
+        zone: Zone = "",
+        output: Output = "table",
+    ) -> None:
         """List a directory, or show a file.
 
-        **Example**: `quartet ls qt:/docs`
+        **Example**: `quartet ls -l qt:/docs`
         """
         with connected(endpoints, zone) as client:
             entry = client.files.stat(remote(path))
             isdir = entry.type == pb.ENTRY_TYPE_DIRECTORY
-            rows = [_row(one) for one in (client.files.list(entry.path, detail=True) if isdir else [entry])]
+            rows = [entry_row(one) for one in (client.files.list(entry.path, detail=True) if isdir else [entry])]
         if output == "json":
             print_json(rows)
-        else:
+        elif long:
             print_table(rows, ("mode", "owner", "size", "mtime", "name"))
+        else:
+            for row in rows:
+                print(printable(row["name"]))
 
     @app.command
-    def stat(path: Remote, /, *, endpoints: Endpoints = None, zone: Zone = "", output: Output = "table") -> None:
+    def find(
+        path: Remote = "/",
+        glob: Annotated[str, Parameter(help="Pattern below the path, like src/**/*.py; ** is any directories.")] = "**",
+        /,
+        *,
+        name: Annotated[str, Parameter(help="Pattern for the last component alone.")] = "",
+        type_: Annotated[_Type | None, Parameter(name="--type", help="Only entries of this type.")] = None,
+        endpoints: Endpoints = None,
+        zone: Zone = "",
+        output: Output = "table",
+    ) -> None:
+        """Show the paths of what matches, in one revision of the tree.
+
+        **Example**: `quartet find qt:/docs --name '*.txt' --type file`
+        """
+        pattern = f"{glob}/{name}" if name and glob != "**" else f"**/{name}" if name else glob
+        kind = next((kind for kind, word in TYPES.items() if word == type_), pb.ENTRY_TYPE_UNSPECIFIED)
+        with connected(endpoints, zone) as client:
+            found = client.files.list(remote(path), glob=pattern, type=kind, detail=output == "json")
+            if output == "json":
+                print_json([entry_row(entry) for entry in found])
+                return
+            for entry in found:
+                print(printable(entry.path))
+
+    @app.command
+    def stat(
+        path: Remote,
+        /,
+        *,
+        follow: Annotated[bool, Parameter(name=["--follow", "-L"], negative="", help="What a link leads to.")] = False,
+        endpoints: Endpoints = None,
+        zone: Zone = "",
+        output: Output = "table",
+    ) -> None:
         """Show everything about an entry.
 
         **Example**: `quartet stat qt:/docs/a.txt -o json`
         """
         with connected(endpoints, zone) as client:
-            row = _row(client.files.stat(remote(path)))
-            row["xattrs"] = {name: value.hex() for name, value in client.files.list_xattrs(remote(path)).items()}
+            row = entry_row(client.files.stat(remote(path), follow=follow))
+            row["xattrs"] = {name: value.hex() for name, value in client.files.list_xattrs(row["path"]).items()}
         if output == "json":
             print_json(row)
         else:
@@ -67,7 +115,52 @@ def register(app: App) -> None:
         with connected(endpoints, zone) as client:
             entry = client.files.mkdir(remote(path), parents=parents, attributes=pb.Attributes(mode=0o755))
         if output == "json":
-            print_json(_row(entry))
+            print_json(entry_row(entry))
+
+    @app.command
+    def touch(
+        path: Remote,
+        /,
+        *,
+        no_create: Annotated[bool, Parameter(name=["--no-create", "-c"], negative="")] = False,
+        endpoints: Endpoints = None,
+        zone: Zone = "",
+        output: Output = "table",
+    ) -> None:
+        """Give an entry the present time; where there is nothing, make an empty file.
+
+        **Example**: `quartet touch qt:/docs/a.txt`
+
+        Args:
+            path: What to touch.
+            no_create: Make no file.
+            endpoints: HOST:PORT,... of nodes.
+            zone: Zone to act in.
+            output: How data is printed.
+        """
+        with connected(endpoints, zone) as client:
+            entry = client.files.touch(remote(path), no_create=no_create)
+        if output == "json":
+            print_json(entry_row(entry))
+
+    @app.command
+    def ln(
+        target: Annotated[str, Parameter(help="What the link says: from the directory that holds it, or from /.")],
+        path: Remote,
+        /,
+        *,
+        endpoints: Endpoints = None,
+        zone: Zone = "",
+        output: Output = "table",
+    ) -> None:
+        """Make a symbolic link.
+
+        **Example**: `quartet ln ../shared/notes.txt qt:/docs/notes.txt`
+        """
+        with connected(endpoints, zone) as client:
+            entry = client.files.symlink(remote(path), target)
+        if output == "json":
+            print_json(entry_row(entry))
 
     @app.command
     def rm(
@@ -75,18 +168,27 @@ def register(app: App) -> None:
         /,
         *,
         recursive: _Recursive = False,
+        permanent: Annotated[bool, Parameter(negative="")] = False,
         endpoints: Endpoints = None,
         zone: Zone = "",
         output: Output = "table",
     ) -> None:
-        """Delete an entry, at once and for good.
+        """Delete an entry for good; with -r put it into the trash, from where it can come back.
 
         **Example**: `quartet rm -r qt:/docs/drafts`
+
+        Args:
+            path: What to delete.
+            recursive: With everything below, into the trash.
+            permanent: With -r: past the trash, for good.
+            endpoints: HOST:PORT,... of nodes.
+            zone: Zone to act in.
+            output: How data is printed.
         """
         with connected(endpoints, zone) as client:
-            gone = client.files.delete(remote(path), recursive=recursive)
+            gone = client.files.delete(remote(path), recursive=recursive, permanent=permanent)
         if output == "json":
-            print_json({"ino": gone.ino, "revision": gone.revision})
+            print_json({"ino": gone.ino, "revision": gone.revision, "trash_id": gone.trash_id})
 
     @app.command
     def mv(
@@ -131,23 +233,25 @@ def register(app: App) -> None:
         with connected(endpoints, zone) as client:
             top = client.files.stat(remote(path)).path
             if output == "json":
-                print_json([_row(entry) for entry in client.files.walk(top, detail=True)])
+                print_json([entry_row(entry) for entry in client.files.walk(top, detail=True)])
                 return
-            print(printable(top))
+            below: dict[str, list[Entry]] = defaultdict(list)
             counts = {"directory": 0, "file": 0, "symlink": 0}
-            _draw(client, top, "", counts)
+            for entry in client.files.walk(top):
+                below[entry.path.rpartition("/")[0] or "/"].append(entry)
+                counts[TYPES[entry.type]] += 1
+        print(printable(top))
+        _draw(below, top, "")
         print(f"\n{counts['directory']} directories, {counts['file'] + counts['symlink']} files")
 
 
-def _draw(client: Client, path: str, indent: str, counts: dict[str, int]) -> None:
+def _draw(below: Mapping[str, list[Entry]], path: str, indent: str) -> None:
     """Print what a directory holds, as tree(1) draws it."""
-    entries = list(client.files.list(path))
+    entries = below.get(path, [])
     for i, entry in enumerate(entries):
         last = i == len(entries) - 1
         print(f"{indent}{'└── ' if last else '├── '}{printable(entry.name)}")
-        counts[_TYPES[entry.type]] += 1
-        if entry.type == pb.ENTRY_TYPE_DIRECTORY:
-            _draw(client, entry.path, indent + ("    " if last else "│   "), counts)
+        _draw(below, entry.path, indent + ("    " if last else "│   "))
 
 
 def _is_directory(client: Client, path: str) -> bool:
@@ -155,25 +259,3 @@ def _is_directory(client: Client, path: str) -> bool:
         return client.files.stat(path).type == pb.ENTRY_TYPE_DIRECTORY
     except NotFound:
         return False
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    """Show an entry; times as in RFC 3339, the digest in hexadecimal."""
-    kind, known = _TYPES[entry.type], entry.attributes
-    return {
-        "path": entry.path,
-        "name": entry.name,
-        "type": kind,
-        "mode": modes.filemode(_MODES[kind] | known.mode),
-        "owner": known.owner,
-        "size": known.size,
-        "mime": known.mime,
-        "digest": known.digest.hex(),
-        "symlink_target": known.symlink_target,
-        "mtime": known.mtime.ToJsonString() if known.HasField("mtime") else None,
-        "ino": entry.ino,
-        "etag": entry.etag,
-        "create_time": entry.create_time.ToJsonString(),
-        "update_time": entry.update_time.ToJsonString(),
-        "revision": entry.revision,
-    }

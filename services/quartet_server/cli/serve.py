@@ -64,6 +64,7 @@ def _as_member(config: Config) -> Config:
 
 async def _serve(config: Config, output: Format) -> int:
     """Run the node; returns the exit code."""
+    from quartet_server.errors import QuartetError
     from quartet_server.node import RunningNode  # the stores take a while to import: --help need not wait
     from quartet_server.removal import Removed
     from quartet_server.rpc.port import PortRefused
@@ -84,6 +85,8 @@ async def _serve(config: Config, output: Format) -> int:
         raise CommandError(str(error), error.hint) from error
     except (StoreError, StartError, WalError) as error:
         raise CommandError(str(error), _recovery(config)) from error
+    except QuartetError as error:  # of the store of blobs
+        raise CommandError(error.message, error.hint or "--objects-url URL") from error
     except (IdentityError, ValueError) as error:
         raise CommandError(str(error), f"quartet check --data-dir {config.serve.data_dir}") from error
     except OSError as error:

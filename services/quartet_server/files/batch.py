@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
-from quartet_server.errors import Contention, FieldInvalid, FileExists, QuartetError
-from quartet_server.files import keys, paths, records
+from quartet_server.errors import Contention, FieldInvalid, FileExists, LockLost, QuartetError, QuotaExceeded
+from quartet_server.files import keys, locks, paths, quotas, records
 from quartet_server.files.paths import Path
-from quartet_server.files.resolve import Resolver, Step
+from quartet_server.files.quotas import Charges, Ids
+from quartet_server.files.resolve import Resolver
+from quartet_server.files.steps import Step
 from quartet_server.files.tree import Tree
 from quartet_server.meta import ops
 from quartet_server.meta.ledger import Claim
@@ -42,12 +45,16 @@ class _Chunk:
         compares: By key, so that entries of one directory share the comparisons of its path.
         operations: Three writes for each item.
         made: Items with the inode number and the place (directory, name) of each.
+        counting: For each of these, the quotas that count it.
+        counts: Comparisons of those quotas' counts.
         size: Bytes of the operations.
     """
 
     compares: dict[bytes, rpc_pb2.Compare] = field(default_factory=dict)
     operations: list[rpc_pb2.RequestOp] = field(default_factory=list)
     made: list[tuple[_Item, int, tuple[int, bytes]]] = field(default_factory=list)
+    counting: list[Ids] = field(default_factory=list)
+    counts: list[rpc_pb2.Compare] = field(default_factory=list)
     size: int = 0
 
 
@@ -67,6 +74,8 @@ class BatchCreate:
         self._zone = zone
         self._request = request
         self._claim = claim
+        self._fence = request.fence
+        self._held: list[rpc_pb2.Compare] = []
         self._parts = 0
         self._answer = pb.BatchCreateResponse(results=[pb.CreateResult() for _ in request.entries])
         self._pending: deque[_Item] = deque()
@@ -77,6 +86,8 @@ class BatchCreate:
     async def run(self) -> pb.BatchCreateResponse:
         """Create what can be created; each entry that cannot be gets its failure."""
         await self._tree.ensure(self._zone)
+        if self._fence.ByteSize():
+            self._held = [locks.compare(self._zone, self._fence)]
         done = await self._recall()
         for position, entry in enumerate(self._request.entries):
             if position in done:
@@ -91,7 +102,7 @@ class BatchCreate:
             chunk = self._fill(await self._tree.inos.take(self._zone, min(len(self._pending), ops.LIMIT // 3)))
             if chunk is None:  # something seems to be missing, but was read without a quorum round
                 await self._refresh()
-            elif chunk.made and not await self._commit(chunk):
+            elif chunk.made and not await self._count_and_commit(chunk):
                 losses = losses + 1 if settled == self._settled else 1
                 settled = self._settled
             if losses == ATTEMPTS:
@@ -130,13 +141,20 @@ class BatchCreate:
         await self._resolve()
         done = await self._recall()
         self._pending = deque(item for item in self._pending if item.position not in done)
+        if self._held:
+            try:
+                await locks.held_by(self._zone, self._resolver.snapshot, self._fence)
+            except LockLost as error:
+                for item in self._pending:
+                    self._fail(item.position, error)
+                self._pending.clear()
 
     def _fill(self, inos: range) -> _Chunk | None:
         """Take as many items as fit into one transaction; None when a fresh look at the tree is needed first."""
         chunk = _Chunk()
         free = iter(inos)
         now = self._tree.now()
-        room = ops.LIMIT - (self._claim is not None)
+        room = ops.LIMIT - (self._claim is not None) - len(self._held)
         while self._pending and len(chunk.made) < len(inos):
             item = self._pending[0]
             walk, unknown = self._resolver.follow(item.path.parent)
@@ -153,7 +171,8 @@ class BatchCreate:
                 self._pending.popleft()
                 self._fail(item.position, error)
                 continue
-            compares = {step.key: step.compare() for step in walk.steps if step.revision}
+            compares = {one.key: one for one in walk.base.guards}
+            compares |= {step.key: step.compare() for step in walk.chain if step.revision}
             if not walk.steps or walk.steps[-1].revision:  # in a directory made here nothing can be in the way
                 key = keys.dentry(self._zone, *place)
                 compares[key] = ops.absent(key)
@@ -162,9 +181,11 @@ class BatchCreate:
             name = item.path.names[-1]
             writes = records.writes(self._zone, walk.ino, item.path.keys[-1], name, ino, inode)
             size = sum(op.ByteSize() for op in writes)
+            ids = quotas.counting(walk.chain)
+            counts = len({*itertools.chain(*chunk.counting), *ids})
             if (
-                len(chunk.compares.keys() | compares.keys()) > room
-                or len(chunk.operations) + len(writes) > room
+                len(chunk.compares.keys() | compares.keys()) + counts > room
+                or len(chunk.operations) + len(writes) + counts > room
                 or (chunk.made and chunk.size + size > _BYTES)
             ):
                 break
@@ -173,8 +194,33 @@ class BatchCreate:
             chunk.operations += writes
             chunk.size += size
             chunk.made.append((item, ino, place))
+            chunk.counting.append(ids)
             self._resolver.known[place] = Step(keys.dentry(self._zone, *place), ino, item.kind, 0, name)
         return chunk
+
+    async def _count_and_commit(self, chunk: _Chunk) -> bool:
+        """Charge the quotas that count the chunk and try the transaction, alone among this node's writers there.
+
+        An item for which there is no room fails, and the rest of the chunk is put together again without it.
+        """
+        ids = sorted({*itertools.chain(*chunk.counting)})
+        if not ids:
+            return await self._commit(chunk)
+        places = [keys.quota(self._zone, one) for one in ids]
+        async with self._tree.mutator.gates.passed(places):
+            found = await Snapshot(self._tree.store).get(places)
+            charges = Charges()
+            for (item, _, _), counting in zip(chunk.made, chunk.counting, strict=True):
+                charges.add(counting, item.attributes.size, 1)
+                try:
+                    compares, operations = quotas.counted(self._zone, found, charges)
+                except QuotaExceeded as error:
+                    self._put_back(chunk)
+                    self._pending.remove(item)
+                    self._fail(item.position, error)
+                    return True
+            chunk.counts, chunk.operations = compares, chunk.operations + operations
+            return await self._commit(chunk)
 
     async def _commit(self, chunk: _Chunk) -> bool:
         """Try the transaction; put its items back when something was in the way."""
@@ -183,6 +229,7 @@ class BatchCreate:
             success=chunk.operations,
             failure=[ops.get(key) for key in chunk.compares],
         )
+        request.compare.extend([*self._held, *chunk.counts])
         lease = 0
         if self._claim is not None:
             lease = await self._tree.lease.current()
@@ -222,7 +269,8 @@ class BatchCreate:
         for answer in response.responses[: len(chunk.compares)]:
             for kv in answer.response_range.kvs:
                 parsed = keys.parse(kv.key)
-                self._resolver.known.setdefault((parsed.ino, parsed.rest), Step.of(kv))
+                if parsed.kind == "d":
+                    self._resolver.known.setdefault((parsed.ino, parsed.rest), Step.of(kv))
 
     def _created(self, position: int, ino: int, revision: int) -> None:
         result = self._answer.results[position]

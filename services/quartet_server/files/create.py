@@ -1,4 +1,4 @@
-"""Mkdir, CreateFile and SetAttributes: single entries come to be and change."""
+"""Mkdir, CreateFile, Touch and SetAttributes: single entries come to be and change."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.errors import FieldInvalid, FileExists, FileNotFound, IsADirectory, RootFixed
-from quartet_server.files import keys, paths, records
+from quartet_server.files import keys, paths, quotas, records
+from quartet_server.files.quotas import Charges
 from quartet_server.files.resolve import Resolver, Walk
 from quartet_server.files.tree import Tree
+from quartet_server.files.writing import write
 from quartet_server.meta import ops
 from quartet_server.meta.ledger import Claim
 from quartet_server.meta.mutation import Plan
@@ -37,6 +39,9 @@ async def mkdir(tree: Tree, zone: str, request: pb.MkdirRequest, claim: Claim | 
             _raise(walk)
         now = tree.now()
         plan = Plan(pb.Entry(), walk.compares())
+        charges = Charges()
+        charges.add(quotas.above(walk), 0, missing)
+        await quotas.charge(zone, snapshot, plan, charges)
         plan.compares.append(ops.absent(keys.dentry(zone, walk.ino, path.keys[len(walk.steps)])))
         parent = walk.ino
         for depth, ino in enumerate(await tree.inos.take(zone, missing), len(walk.steps)):
@@ -48,7 +53,7 @@ async def mkdir(tree: Tree, zone: str, request: pb.MkdirRequest, claim: Claim | 
             parent = ino
         return plan
 
-    return _at(*await tree.mutator.run(pb.Entry, build, claim))
+    return _at(*await write(tree, zone, request, pb.Entry, build, claim))
 
 
 async def create_file(tree: Tree, zone: str, request: pb.CreateFileRequest, claim: Claim | None) -> pb.Entry:
@@ -75,20 +80,14 @@ async def create_file(tree: Tree, zone: str, request: pb.CreateFileRequest, clai
                 raise FileExists(f"{path} exists and is of another type", path=str(path))
             inode, revision = await _inode(zone, walk, snapshot)
             records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
+            before = quotas.size_of(inode)
             inode.attributes.CopyFrom(request.attributes)
-            return _rewrite(tree, zone, walk, inode, revision)
-        if len(walk.steps) < len(path.names) - 1 or walk.type != records.DIRECTORY:
-            _raise(walk)
+            return await _rewrite(tree, zone, snapshot, walk, inode, revision, before)
+        walk.demand_parent()
         records.require(path, None, request.if_match, "")
-        ino = (await tree.inos.take(zone, 1))[0]
-        inode = records.new_inode(kind, request.attributes, tree.now())
-        return Plan(
-            records.entry(str(path), path.names[-1], ino, inode),
-            [*walk.compares(), ops.absent(keys.dentry(zone, walk.ino, path.keys[-1]))],
-            records.writes(zone, walk.ino, path.keys[-1], path.names[-1], ino, inode),
-        )
+        return await _new(tree, zone, snapshot, walk, records.new_inode(kind, request.attributes, tree.now()))
 
-    return _at(*await tree.mutator.run(pb.Entry, build, claim))
+    return _at(*await write(tree, zone, request, pb.Entry, build, claim))
 
 
 async def set_attributes(tree: Tree, zone: str, request: pb.SetAttributesRequest, claim: Claim | None) -> pb.Entry:
@@ -105,6 +104,7 @@ async def set_attributes(tree: Tree, zone: str, request: pb.SetAttributesRequest
         walk = (await Resolver(zone, snapshot).walk(path)).demand()
         inode, revision = await _inode(zone, walk, snapshot)
         records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
+        before = quotas.size_of(inode)
         for name in names:
             inode.attributes.ClearField(name)  # type: ignore[arg-type]
             if request.attributes.DESCRIPTOR.fields_by_name[name].message_type is None:
@@ -112,21 +112,68 @@ async def set_attributes(tree: Tree, zone: str, request: pb.SetAttributesRequest
         if "mtime" in names and request.attributes.HasField("mtime"):
             inode.attributes.mtime.CopyFrom(request.attributes.mtime)
         records.check(inode.attributes, inode.type)
-        return _rewrite(tree, zone, walk, inode, revision)
+        return await _rewrite(tree, zone, snapshot, walk, inode, revision, before)
 
-    return _at(*await tree.mutator.run(pb.Entry, build, claim))
+    return _at(*await write(tree, zone, request, pb.Entry, build, claim))
 
 
-def _rewrite(tree: Tree, zone: str, walk: Walk, inode: storage_pb2.Inode, revision: int) -> Plan[pb.Entry]:
-    """Plan the next generation of an inode that was last written at `revision`."""
+async def touch(tree: Tree, zone: str, request: pb.TouchRequest, claim: Claim | None) -> pb.Entry:
+    """Give an entry a new mtime, or create an empty file."""
+    path = paths.parse(request.path)
+    await tree.ensure(zone)
+
+    async def build(snapshot: Snapshot) -> Plan[pb.Entry]:
+        now = tree.now()
+        mtime = request.mtime if request.HasField("mtime") else now
+        walk = (await Resolver(zone, snapshot).walk(path)).demand_parent()
+        if not walk.complete:
+            if request.no_create:
+                walk.demand()
+            records.require(path, None, request.if_match, "")
+            attributes = pb.Attributes(mode=0o644, mtime=mtime)
+            records.check(attributes, records.FILE)
+            return await _new(tree, zone, snapshot, walk, records.new_inode(records.FILE, attributes, now))
+        inode, revision = await _inode(zone, walk, snapshot)
+        records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
+        before = quotas.size_of(inode)
+        inode.attributes.mtime.CopyFrom(mtime)
+        records.check(inode.attributes, inode.type)
+        return await _rewrite(tree, zone, snapshot, walk, inode, revision, before)
+
+    return _at(*await write(tree, zone, request, pb.Entry, build, claim))
+
+
+async def _new(tree: Tree, zone: str, snapshot: Snapshot, walk: Walk, inode: storage_pb2.Inode) -> Plan[pb.Entry]:
+    """Plan the entry that the walk's path lacks at its end."""
+    path = walk.path
+    ino = (await tree.inos.take(zone, 1))[0]
+    plan = Plan(
+        records.entry(str(path), path.names[-1], ino, inode),
+        [*walk.compares(), ops.absent(keys.dentry(zone, walk.ino, path.keys[-1]))],
+        records.writes(zone, walk.ino, path.keys[-1], path.names[-1], ino, inode),
+    )
+    charges = Charges()
+    charges.add(quotas.above(walk), quotas.size_of(inode), 1)
+    await quotas.charge(zone, snapshot, plan, charges)
+    return plan
+
+
+async def _rewrite(
+    tree: Tree, zone: str, snapshot: Snapshot, walk: Walk, inode: storage_pb2.Inode, revision: int, before: int
+) -> Plan[pb.Entry]:
+    """Plan the next generation of an inode that was last written at `revision` and had `before` bytes."""
     inode.gen += 1
     inode.update_time.CopyFrom(tree.now())
     key = keys.inode(zone, walk.ino)
-    return Plan(
+    plan = Plan(
         records.entry(str(walk.path), _name(walk), walk.ino, inode),
         [*walk.compares(), ops.unchanged(key, revision)],
         [ops.put(key, inode.SerializeToString())],
     )
+    charges = Charges()
+    charges.add(quotas.above(walk), quotas.size_of(inode) - before, 0)
+    await quotas.charge(zone, snapshot, plan, charges)
+    return plan
 
 
 async def _inode(zone: str, walk: Walk, snapshot: Snapshot) -> tuple[storage_pb2.Inode, int]:

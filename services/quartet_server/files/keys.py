@@ -6,6 +6,10 @@
     i  ino                        -> Inode        what a stat returns
     p  ino                        -> Parent       changed by renames only
     x  ino, attribute name        -> bytes        extended attributes
+    T  time(8, us), ino           -> Trashed      what recursive deletes cut off, the oldest first
+    L  ino, lock's name           -> LockRecord   a lock that is held, on its holder's lease
+    Q  number                     -> QuotaRecord  what a directory may hold and holds; its entry has the number
+    R  principal                  -> RootRecord   the directory that is the root for a principal
     A                             -> 8 bytes      next inode number that no node has leased
     K  request id [NUL part]      -> Recorded     answers of requests that carry an id, on a lease
     N  ino                        -> empty        guards the number of an inode's extended attributes
@@ -20,6 +24,8 @@ from typing import NamedTuple
 
 ROOT = 1
 """Inode number of a zone's root."""
+ITEM = 16
+"""Bytes that name something in the trash."""
 RECLAIM = b"/system/reclaim/"
 """Prefix of the keys that name detached subtrees, in all zones."""
 
@@ -61,6 +67,31 @@ def allocator(zone: str) -> bytes:
 def requests(zone: str) -> bytes:
     """Return the prefix of the records of request ids."""
     return zone.encode() + b"\0K"
+
+
+def trash(zone: str, item: bytes = b"") -> bytes:
+    """Return the key of what the trash holds under 16 bytes of `item`; an empty one gives the range's prefix."""
+    return zone.encode() + b"\0T" + item
+
+
+def trash_item(microseconds: int, ino: int) -> bytes:
+    """Return the 16 bytes that name in the trash what was deleted at a time since 1970."""
+    return max(microseconds, 0).to_bytes(8, "big") + _ino(ino)
+
+
+def lock(zone: str, ino: int, name: bytes) -> bytes:
+    """Return the key that exists while somebody holds the lock `name` of an inode."""
+    return zone.encode() + b"\0L" + _ino(ino) + name
+
+
+def quota(zone: str, number: int) -> bytes:
+    """Return the key of a quota."""
+    return zone.encode() + b"\0Q" + _ino(number)
+
+
+def root_of(zone: str, principal: bytes = b"") -> bytes:
+    """Return the key of a principal's root; an empty one gives the range's prefix."""
+    return zone.encode() + b"\0R" + principal
 
 
 def tree(zone: str) -> tuple[bytes, bytes]:

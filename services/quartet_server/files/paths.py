@@ -37,6 +37,16 @@ class Path:
         """The directory that holds it; the root's is the root."""
         return self.first(max(len(self.names) - 1, 0))
 
+    def target(self, text: str) -> Path:
+        """Return where a symbolic link at this path points: `..` goes up, and from the root nowhere. Raises PathInvalid."""
+        names = [] if text.startswith("/") else list(self.parent.names)
+        for name in text.split("/"):
+            if name == "..":
+                del names[-1:]
+            elif name not in ("", "."):
+                names.append(name)
+        return parse("/" + "/".join(names))
+
     def first(self, count: int) -> Path:
         """Return the path of its first `count` components."""
         return Path(self.names[:count], self.keys[:count])

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import itertools
 
-from google.protobuf.message import DecodeError
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.errors import FieldInvalid, LimitReached, PageTokenInvalid, QuartetError
-from quartet_server.files import keys, paths, records
+from quartet_server.files import keys, paths, principals, records, tokens
+from quartet_server.files.below import Below
 from quartet_server.files.paths import Path
-from quartet_server.files.resolve import Step, Walk
+from quartet_server.files.resolve import Resolver, Walk
+from quartet_server.files.steps import Step
+from quartet_server.files.tokens import MESSAGE, MOST
 from quartet_server.files.tree import Tree
 from quartet_server.meta import ops
 from quartet_server.meta.snapshot import Snapshot
 from raftmeta.errors import Fault, MetastoreError
-
-MOST = 1000
-MESSAGE = (4 << 20) - 64 * 1024
-"""The most bytes of an answer: a gRPC message has 4 MiB, and the rest of it needs some."""
-_PAGE = 100
 
 
 async def stat(tree: Tree, zone: str, request: pb.StatRequest) -> pb.Entry:
@@ -31,7 +25,10 @@ async def stat(tree: Tree, zone: str, request: pb.StatRequest) -> pb.Entry:
     path = paths.parse(request.path)
     snapshot = _snapshot(tree, request.serializable, request.revision)
     resolver = await tree.resolver(zone, snapshot)
-    walk = (await resolver.walk(path)).demand()
+    walk = await resolver.walk(path)
+    if request.follow:
+        walk = (await resolver.past_links([walk]))[0]
+    walk.demand()
     inode = (await tree.inodes(resolver, zone, [walk.ino]))[walk.ino]
     return _entry(walk, inode, snapshot.revision)
 
@@ -48,7 +45,8 @@ async def batch_stat(tree: Tree, zone: str, request: pb.BatchStatRequest) -> pb.
             parsed[position] = paths.parse(text)
         except QuartetError as error:
             answer.results[position].failure.CopyFrom(records.failure(error))
-    walks = dict(zip(parsed, await resolver.walks(list(parsed.values())), strict=True))
+    found = await resolver.walks(list(parsed.values()))
+    walks = dict(zip(parsed, await resolver.past_links(found) if request.follow else found, strict=True))
     inodes = await tree.inodes(resolver, zone, list({walk.ino for walk in walks.values() if walk.complete}))
     for position, walk in walks.items():
         if problem := walk.problem():
@@ -64,18 +62,23 @@ async def batch_stat(tree: Tree, zone: str, request: pb.BatchStatRequest) -> pb.
 async def list_directory(tree: Tree, zone: str, request: pb.ListRequest) -> pb.ListResponse:
     """Read a page of a directory, at the revision of the first page while it can be had."""
     path = paths.parse(request.path)
-    if not 0 <= request.page_size <= MOST:
-        raise FieldInvalid.of("page_size", f"0 to {MOST} are taken")
-    checksum = _checksum(zone, request)
+    tokens.page_size(request.page_size)
+    if request.glob or request.type:
+        Below(zone, request, Snapshot(tree.store))  # refuses what makes no sense before anything is read
+    token = tokens.decode(request.page_token, storage_pb2.PageToken, tokens.checksum(zone, request))
     if not request.page_token:
         snapshot = Snapshot(tree.store, serializable=request.serializable)
         resolver = await tree.resolver(zone, snapshot)
-        walk = (await resolver.walk(path)).demand_directory()
-        token = storage_pb2.PageToken(ino=walk.ino, checksum=checksum)
-        return await _page(tree, zone, request, path, snapshot, token)
-    token = _decode(request.page_token)
-    if token.checksum != checksum:
-        raise PageTokenInvalid("the page token belongs to another request")
+        walk = await resolver.walk(path)
+        if request.follow:
+            walk = (await resolver.past_links([walk]))[0]
+        token.ino = walk.demand_directory().ino
+        if walk.path != path:
+            token.path = str(walk.path)
+        return await _page(tree, zone, request, walk.path, snapshot, token)
+    path = paths.parse(token.path) if token.path else path
+    if principals.current():
+        await _hold(tree, zone, path, token)
     if not token.snapshot_lost:
         try:
             return await _page(tree, zone, request, path, Snapshot(tree.store, revision=token.revision), token)
@@ -83,15 +86,30 @@ async def list_directory(tree: Tree, zone: str, request: pb.ListRequest) -> pb.L
             if error.fault is not Fault.COMPACTED:
                 raise
         token.snapshot_lost = True
-    snapshot = Snapshot(tree.store, serializable=request.serializable)
-    return await _page(tree, zone, request, path, snapshot, token)
+    return await _page(tree, zone, request, path, Snapshot(tree.store, serializable=request.serializable), token)
+
+
+async def _hold(tree: Tree, zone: str, path: Path, token: storage_pb2.PageToken) -> None:
+    """Hold a token against the caller's root: it must go on in what the path leads to. Raises PageTokenInvalid."""
+    walk = (await Resolver(zone, Snapshot(tree.store)).walk(path)).demand_directory()
+    if walk.ino != token.ino:
+        raise PageTokenInvalid("the page token's directory is not at the path any more")
+    for frame in token.frames[1:]:
+        if await principals.chain(zone, Snapshot(tree.store), frame.ino, walk.ino) is None:
+            raise PageTokenInvalid("a directory of the page token is not below the path any more")
 
 
 async def _page(
     tree: Tree, zone: str, request: pb.ListRequest, path: Path, snapshot: Snapshot, token: storage_pb2.PageToken
 ) -> pb.ListResponse:
     """Read the page after the token's last name, as `snapshot` shows the token's directory."""
-    size = request.page_size or _PAGE
+    if request.recursive or request.glob or request.type:
+        answer = await Below(zone, request, snapshot).page(path, token)
+        if token.frames:
+            token.revision = answer.revision
+            answer.next_page_token = tokens.encode(token)
+        return answer
+    size = tokens.page_size(request.page_size)
     start = keys.dentry(zone, token.ino, token.last + b"\0" if token.last else b"")
     found = await snapshot.scan(start, ops.prefix_end(keys.dentry(zone, token.ino, b"")), size)
     steps = [Step.of(kv) for kv in found.kvs]
@@ -122,24 +140,8 @@ async def _page(
     if more:
         token.last = keys.parse(steps[-1].key).rest
         token.revision = snapshot.revision
-        answer.next_page_token = base64.urlsafe_b64encode(token.SerializeToString()).decode()
+        answer.next_page_token = tokens.encode(token)
     return answer
-
-
-def _decode(text: str) -> storage_pb2.PageToken:
-    try:
-        return storage_pb2.PageToken.FromString(base64.urlsafe_b64decode(text.encode()))
-    except (binascii.Error, DecodeError, ValueError):
-        raise PageTokenInvalid("the page token is not one of ours") from None
-
-
-def _checksum(zone: str, request: pb.ListRequest) -> bytes:
-    """Return what ties a token to the request it continues."""
-    same = pb.ListRequest()
-    same.CopyFrom(request)
-    same.ClearField("page_size")
-    same.ClearField("page_token")
-    return hashlib.sha256(zone.encode() + b"\0" + same.SerializeToString(deterministic=True)).digest()[:8]
 
 
 def _snapshot(tree: Tree, serializable: bool, revision: int) -> Snapshot:

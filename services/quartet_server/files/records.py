@@ -72,10 +72,12 @@ def writes(
     ]
 
 
-def link(zone: str, parent: int, key: bytes, name: str, ino: int, kind: pb.EntryType.ValueType) -> rpc_pb2.RequestOp:
-    """Return the write of a dentry; `key` is the NFC form of `name`."""
+def link(
+    zone: str, parent: int, key: bytes, name: str, ino: int, kind: pb.EntryType.ValueType, quota: int = 0
+) -> rpc_pb2.RequestOp:
+    """Return the write of a dentry; `key` is the NFC form of `name`, `quota` the number of the directory's quota."""
     spelling = "" if name.encode() == key else name
-    value = storage_pb2.Dentry(ino=ino, type=kind, spelling=spelling).SerializeToString()
+    value = storage_pb2.Dentry(ino=ino, type=kind, spelling=spelling, quota=quota).SerializeToString()
     return ops.put(keys.dentry(zone, parent, key), value)
 
 

@@ -15,12 +15,17 @@ from quartet_server.errors import (
     FileNotFound,
     IsADirectory,
     NotADirectory,
+    QuotaCrossed,
     RootFixed,
 )
-from quartet_server.files import keys, paths, records
+from quartet_server.files import keys, paths, quotas, records
+from quartet_server.files.delete import release
 from quartet_server.files.paths import Path
-from quartet_server.files.resolve import Resolver, Step, Walk
+from quartet_server.files.quotas import Charges, Ids
+from quartet_server.files.resolve import Resolver, Walk
+from quartet_server.files.steps import Step
 from quartet_server.files.tree import Tree
+from quartet_server.files.writing import write
 from quartet_server.meta import ops
 from quartet_server.meta.ledger import Claim
 from quartet_server.meta.mutation import Plan
@@ -40,6 +45,7 @@ class _End:
         step: What is there now; None for nothing.
         way: Inode numbers of the directories from below the root down to the parent.
         compares: That the way, and what is there, is unchanged.
+        counting: The quotas that count what is there.
     """
 
     path: Path
@@ -47,6 +53,7 @@ class _End:
     step: Step | None
     way: frozenset[int]
     compares: list[rpc_pb2.Compare]
+    counting: Ids
 
 
 async def rename(tree: Tree, zone: str, request: pb.RenameRequest, claim: Claim | None) -> pb.RenameResponse:
@@ -74,7 +81,7 @@ async def rename(tree: Tree, zone: str, request: pb.RenameRequest, claim: Claim 
         if old.step.ino in new.way:
             raise DirectoryCycle(f"{source} cannot move below itself", path=str(source), destination=str(destination))
         if mode == EXCHANGE:
-            return _exchange(zone, old, new)
+            return await _exchange(zone, snapshot, old, new)
         if new.step is not None:
             if mode == NO_REPLACE:
                 raise FileExists(f"{destination} exists", path=str(destination))
@@ -84,7 +91,7 @@ async def rename(tree: Tree, zone: str, request: pb.RenameRequest, claim: Claim 
                 return _respell(zone, old, new)
         return await _move(zone, snapshot, old, new)
 
-    answer, revision = await tree.mutator.run(pb.RenameResponse, build, claim)
+    answer, revision = await write(tree, zone, request, pb.RenameResponse, build, claim)
     answer.revision = revision
     return answer
 
@@ -96,15 +103,12 @@ def _end(zone: str, walk: Walk) -> _End:
         above, step = walk.steps[:-1], walk.steps[-1]
         compares = walk.compares()
     else:
-        above, step = walk.steps, None
-        if len(above) < len(names) - 1 or walk.type != records.DIRECTORY:
-            problem = walk.problem()
-            assert problem is not None
-            raise problem
+        above, step = walk.demand_parent().steps, None
         compares = walk.compares()
         compares.append(ops.absent(keys.dentry(zone, walk.ino, names[-1])))
-    parent = above[-1].ino if above else keys.ROOT
-    return _End(walk.path, parent, step, frozenset(one.ino for one in above), compares)
+    parent = above[-1].ino if above else walk.base.ino
+    counting = quotas.counting((*walk.base.steps, *above))
+    return _End(walk.path, parent, step, frozenset(one.ino for one in above), compares, counting)
 
 
 async def _conditions(zone: str, snapshot: Snapshot, request: pb.RenameRequest, old: _End, new: _End) -> None:
@@ -126,7 +130,7 @@ async def _conditions(zone: str, snapshot: Snapshot, request: pb.RenameRequest, 
         end.compares.append(ops.unchanged(key, kv.mod_revision))
 
 
-def _exchange(zone: str, old: _End, new: _End) -> Plan[pb.RenameResponse]:
+async def _exchange(zone: str, snapshot: Snapshot, old: _End, new: _End) -> Plan[pb.RenameResponse]:
     """Plan that two entries change places."""
     assert old.step is not None
     if new.step is None:
@@ -136,17 +140,24 @@ def _exchange(zone: str, old: _End, new: _End) -> Plan[pb.RenameResponse]:
     answer = pb.RenameResponse(ino=old.step.ino, other_ino=new.step.ino)
     if old.step.ino == new.step.ino:
         return Plan(answer)
-    return Plan(
+    plan = Plan(
         answer,
         _merged(old, new),
         [*_place(zone, new, new.step.name, old.step), *_place(zone, old, old.step.name, new.step)],
     )
+    charges = Charges()
+    await _cross(zone, snapshot, plan, charges, old, new)
+    await _cross(zone, snapshot, plan, charges, new, old)
+    await quotas.charge(zone, snapshot, plan, charges)
+    return plan
 
 
 def _respell(zone: str, old: _End, new: _End) -> Plan[pb.RenameResponse]:
     """Plan another spelling of what is the same name."""
     assert old.step is not None
-    link = records.link(zone, old.parent, old.path.keys[-1], new.path.names[-1], old.step.ino, old.step.type)
+    link = records.link(
+        zone, old.parent, old.path.keys[-1], new.path.names[-1], old.step.ino, old.step.type, old.step.quota
+    )
     return Plan(pb.RenameResponse(ino=old.step.ino), _merged(old, new), [link])
 
 
@@ -154,6 +165,7 @@ async def _move(zone: str, snapshot: Snapshot, old: _End, new: _End) -> Plan[pb.
     """Plan a move, over a victim if there is one."""
     assert old.step is not None
     plan = Plan(pb.RenameResponse(ino=old.step.ino), _merged(old, new))
+    charges = Charges()
     if (victim := new.step) is not None:
         into, moved = victim.type == records.DIRECTORY, old.step.type == records.DIRECTORY
         if into and not moved:
@@ -167,16 +179,40 @@ async def _move(zone: str, snapshot: Snapshot, old: _End, new: _End) -> Plan[pb.
             plan.compares.append(ops.none_below(below))
         plan.answer.other_ino = victim.ino
         plan.operations += records.erase(zone, victim.ino)
+        await release(zone, snapshot, plan, charges, victim, new.counting)
     plan.operations.append(ops.delete(old.step.key))
     plan.operations += _place(zone, new, new.path.names[-1], old.step)
+    await _cross(zone, snapshot, plan, charges, old, new)
+    await quotas.charge(zone, snapshot, plan, charges)
     return plan
+
+
+async def _cross(
+    zone: str, snapshot: Snapshot, plan: Plan[pb.RenameResponse], charges: Charges, old: _End, new: _End
+) -> None:
+    """Count what moves from `old` to `new`: it leaves some quotas and enters others. Raises QuotaCrossed."""
+    assert old.step is not None
+    if old.counting == new.counting:
+        return
+    if old.step.type == records.DIRECTORY:
+        raise QuotaCrossed(
+            f"{old.path} is counted by another quota than {new.path} would be",
+            path=str(old.path),
+            destination=str(new.path),
+        )
+    key = keys.inode(zone, old.step.ino)
+    kv = (await snapshot.get([key]))[key]
+    plan.compares.append(ops.unchanged(key, kv.mod_revision))
+    size = quotas.size_of(storage_pb2.Inode.FromString(kv.value))
+    charges.add(old.counting, -size, -1)
+    charges.add(new.counting, size, 1)
 
 
 def _place(zone: str, end: _End, name: str, step: Step) -> list[rpc_pb2.RequestOp]:
     """Return the writes that put what is at `step` to the place `end`."""
     key = end.path.keys[-1]
     return [
-        records.link(zone, end.parent, key, name, step.ino, step.type),
+        records.link(zone, end.parent, key, name, step.ino, step.type, step.quota),
         ops.put(keys.parent(zone, step.ino), storage_pb2.Parent(ino=end.parent, name=key.decode()).SerializeToString()),
     ]
 

@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2
 
-from quartet_server.errors import FileNotFound, NotADirectory, QuartetError
-from quartet_server.files import keys
+from quartet_server.errors import FileNotFound, LinkChain, NotADirectory, QuartetError
+from quartet_server.files import keys, principals
 from quartet_server.files.paths import Path
-from quartet_server.meta import ops
-from quartet_server.meta.snapshot import KeyValue, Snapshot
+from quartet_server.files.principals import Base
+from quartet_server.files.steps import Step
+from quartet_server.meta.snapshot import Snapshot
 from raftmeta.etcd import rpc_pb2 as pb
 
-DIRECTORY = files_pb2.ENTRY_TYPE_DIRECTORY
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A directory entry on the way.
-
-    Attributes:
-        key: The entry's key.
-        ino: Where it leads.
-        type: What is there.
-        revision: When the entry was last written; 0 for one that this very transaction writes.
-        name: The name as it was spelled at creation.
-    """
-
-    key: bytes
-    ino: int
-    type: files_pb2.EntryType.ValueType
-    revision: int
-    name: str
-
-    @classmethod
-    def of(cls, kv: KeyValue) -> Step:
-        """Decode a dentry."""
-        dentry = storage_pb2.Dentry.FromString(kv.value)
-        name = dentry.spelling or keys.parse(kv.key).rest.decode()
-        return cls(kv.key, dentry.ino, dentry.type, kv.mod_revision, name)
-
-    def compare(self) -> pb.Compare:
-        """Demand that the entry still leads there."""
-        return ops.unchanged(self.key, self.revision)
+DIRECTORY, SYMLINK = files_pb2.ENTRY_TYPE_DIRECTORY, files_pb2.ENTRY_TYPE_SYMLINK
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +27,34 @@ class Walk:
         path: The path.
         steps: The entries found, from the root's down; fewer than the path has components when one is missing, or one
             before the last is no directory.
+        base: The caller's root, where the path begins.
+        broken: Why the link at its end leads nowhere, where it was to be followed.
     """
 
     path: Path
     steps: tuple[Step, ...]
+    base: Base = principals.ZONE
+    broken: QuartetError | None = None
 
     @property
     def complete(self) -> bool:
         """Whether the path leads to something."""
-        return len(self.steps) == len(self.path.names)
+        return len(self.steps) == len(self.path.names) and self.broken is None
 
     @property
     def ino(self) -> int:
         """Inode number of the last step; the root's when there is none."""
-        return self.steps[-1].ino if self.steps else keys.ROOT
+        return self.steps[-1].ino if self.steps else self.base.ino
 
     @property
     def type(self) -> files_pb2.EntryType.ValueType:
         """What the last step leads to."""
         return self.steps[-1].type if self.steps else DIRECTORY
+
+    @property
+    def chain(self) -> tuple[Step, ...]:
+        """The entries from the zone's root down, those above the caller's root included."""
+        return self.base.steps + self.steps
 
     @property
     def reached(self) -> Path:
@@ -83,8 +63,8 @@ class Walk:
 
     def problem(self) -> QuartetError | None:
         """Return why the path leads to nothing; None when it does."""
-        if self.complete:
-            return None
+        if self.complete or self.broken is not None:
+            return self.broken
         if self.type != DIRECTORY:
             return NotADirectory(f"{self.reached} is not a directory", path=str(self.reached))
         missing = self.path.first(len(self.steps) + 1)
@@ -103,13 +83,21 @@ class Walk:
             raise NotADirectory(f"{self.path} is not a directory", path=str(self.path))
         return self
 
+    def demand_parent(self) -> Walk:
+        """Return itself when all but the last component was found, and leads to a directory. Raises as `demand`."""
+        if not self.complete and (len(self.steps) < len(self.path.names) - 1 or self.type != DIRECTORY):
+            problem = self.problem()
+            assert problem is not None
+            raise problem
+        return self
+
     def compares(self) -> list[pb.Compare]:
         """Demand that every entry on the way is what it was, so that the path still leads to the same inode.
 
         An entry that stands where it stood also proves that its inode exists: both go in one transaction. The root has
-        no entry, and is never deleted.
+        no entry, and is never deleted. A caller's own root is reached, and still the caller's, in the same way.
         """
-        return [step.compare() for step in self.steps]
+        return [*self.base.guards, *(step.compare() for step in self.chain)]
 
 
 class Resolver:
@@ -124,13 +112,21 @@ class Resolver:
         self._zone = zone
         self.snapshot = snapshot
         self.known: dict[tuple[int, bytes], Step | None] = {}
+        self._base: Base | None = None
+
+    async def base(self) -> Base:
+        """Return the caller's root. Raises PrincipalRootLost."""
+        if self._base is None:
+            self._base = await principals.base(self._zone, self.snapshot)
+        return self._base
 
     async def walk(self, path: Path) -> Walk:
         """Look one path up; never raises for a path that leads to nothing."""
         return (await self.walks([path]))[0]
 
     async def walks(self, paths: Sequence[Path]) -> list[Walk]:
-        """Look paths up together: one round of reads per level, however many paths there are."""
+        """Look paths up together: one round of reads per level, however many paths there are. Raises PrincipalRootLost."""
+        await self.base()
         while True:
             walks, wanted = [], {}
             for path in paths:
@@ -145,19 +141,50 @@ class Resolver:
                 kv = found.get(key)
                 self.known[place] = Step.of(kv) if kv is not None else None
 
+    async def past_links(self, walks: Sequence[Walk]) -> list[Walk]:
+        """Return the walks, those that end at a symbolic link led on to its target.
+
+        What a target's path leads through is no link either, so `..` can be taken off it name by name. A walk to a link
+        that leads to another link is told by `problem`.
+        """
+        links = {walk.ino: walk for walk in walks if walk.complete and walk.type == SYMLINK}
+        if not links:
+            return list(walks)
+        found = await self.snapshot.get([keys.inode(self._zone, ino) for ino in links])
+        targets: dict[int, Path] = {}
+        broken: dict[int, QuartetError] = {}
+        for ino, walk in links.items():
+            inode = storage_pb2.Inode.FromString(found[keys.inode(self._zone, ino)].value)
+            try:
+                targets[ino] = walk.path.target(inode.attributes.symlink_target)
+            except QuartetError as error:
+                broken[ino] = error
+        led = dict(zip(targets, await self.walks(list(targets.values())), strict=True))
+        for ino, walk in led.items():
+            if walk.complete and walk.type == SYMLINK:
+                path = links[ino].path
+                broken[ino] = LinkChain(
+                    f"{path} leads to another link, {walk.path}", path=str(path), target=str(walk.path)
+                )
+        return [
+            replace(walk, broken=broken[walk.ino]) if walk.ino in broken and walk.complete else led.get(walk.ino, walk)
+            for walk in walks
+        ]
+
     def follow(self, path: Path) -> tuple[Walk, tuple[int, bytes] | None]:
         """Go as far as what is known leads; return also the (directory, name) that must be looked up to go on."""
+        assert self._base is not None, "walks come first"
         steps: list[Step] = []
-        ino = keys.ROOT
+        ino = self._base.ino
         for name in path.keys:
             if steps and steps[-1].type != DIRECTORY:
                 break
             place = (ino, name)
             if place not in self.known:
-                return Walk(path, tuple(steps)), place
+                return Walk(path, tuple(steps), self._base), place
             step = self.known[place]
             if step is None:
                 break
             steps.append(step)
             ino = step.ino
-        return Walk(path, tuple(steps)), None
+        return Walk(path, tuple(steps), self._base), None

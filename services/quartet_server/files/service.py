@@ -12,15 +12,16 @@ from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.domain import Resources
-from quartet_server.files import create, delete, keys, reading, rename, watch, xattrs
+from quartet_server.files import create, delete, keys, locks, quota_calls, reading, rename, roots, trash, watch, xattrs
 from quartet_server.files.batch import BatchCreate
 from quartet_server.files.inos import Inos
+from quartet_server.files.principals import current, enter
 from quartet_server.files.reclaim import Reclaimer
 from quartet_server.files.tree import Tree
 from quartet_server.meta.ledger import Claim, LedgerLease, claim
 from quartet_server.meta.mutation import Mutator
+from quartet_server.meta.operators import demand_operator
 from quartet_server.meta.times import timestamps
-from quartet_server.rpc import current_zone
 from raftmeta.metastore import Metastore
 
 Context = aio.ServicerContext[Any, Any]
@@ -62,76 +63,142 @@ class FileService(files_pb2_grpc.FileServiceServicer):
 
     async def Mkdir(self, request: pb.MkdirRequest, context: Context) -> pb.Entry:
         """Create a directory."""
-        zone = current_zone()
+        zone = enter(context)
         return await create.mkdir(self._tree, zone, request, _claim(zone, "Mkdir", request))
 
     async def CreateFile(self, request: pb.CreateFileRequest, context: Context) -> pb.Entry:
         """Create a file or symbolic link."""
-        zone = current_zone()
+        zone = enter(context)
         return await create.create_file(self._tree, zone, request, _claim(zone, "CreateFile", request))
 
     async def BatchCreate(self, request: pb.BatchCreateRequest, context: Context) -> pb.BatchCreateResponse:
         """Create many entries."""
-        zone = current_zone()
+        zone = enter(context)
         return await BatchCreate(self._tree, zone, request, _claim(zone, "BatchCreate", request)).run()
 
     async def Stat(self, request: pb.StatRequest, context: Context) -> pb.Entry:
         """Read one entry."""
-        return await reading.stat(self._tree, current_zone(), request)
+        return await reading.stat(self._tree, enter(context), request)
 
     async def BatchStat(self, request: pb.BatchStatRequest, context: Context) -> pb.BatchStatResponse:
         """Read many entries."""
-        return await reading.batch_stat(self._tree, current_zone(), request)
+        return await reading.batch_stat(self._tree, enter(context), request)
 
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
         """Read a page of a directory."""
-        return await reading.list_directory(self._tree, current_zone(), request)
+        return await reading.list_directory(self._tree, enter(context), request)
+
+    async def Touch(self, request: pb.TouchRequest, context: Context) -> pb.Entry:
+        """Change an entry's mtime, or create an empty file."""
+        zone = enter(context)
+        return await create.touch(self._tree, zone, request, _claim(zone, "Touch", request))
 
     async def SetAttributes(self, request: pb.SetAttributesRequest, context: Context) -> pb.Entry:
         """Change attributes."""
-        zone = current_zone()
+        zone = enter(context)
         return await create.set_attributes(self._tree, zone, request, _claim(zone, "SetAttributes", request))
 
     async def Rename(self, request: pb.RenameRequest, context: Context) -> pb.RenameResponse:
         """Move an entry."""
-        zone = current_zone()
+        zone = enter(context)
         return await rename.rename(self._tree, zone, request, _claim(zone, "Rename", request))
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
         """Delete an entry."""
-        zone = current_zone()
+        zone = enter(context)
         answer = await delete.delete(self._tree, zone, request, _claim(zone, "Delete", request))
-        if request.recursive:
+        if request.permanent:
             self._reclaimer.wake()
+        return answer
+
+    async def ListTrash(self, request: pb.ListTrashRequest, context: Context) -> pb.ListTrashResponse:
+        """Read a page of the trash."""
+        return await trash.list_trash(self._tree, enter(context), request)
+
+    async def RestoreFromTrash(self, request: pb.RestoreFromTrashRequest, context: Context) -> pb.Entry:
+        """Put an entry back."""
+        zone = enter(context)
+        return await trash.restore(self._tree, zone, request, _claim(zone, "RestoreFromTrash", request))
+
+    async def EmptyTrash(self, request: pb.EmptyTrashRequest, context: Context) -> pb.EmptyTrashResponse:
+        """Give up what is in the trash."""
+        answer = await trash.empty(self._tree, enter(context), request)
+        self._reclaimer.wake()
         return answer
 
     async def SetXattr(self, request: pb.SetXattrRequest, context: Context) -> pb.SetXattrResponse:
         """Write an extended attribute."""
-        zone = current_zone()
+        zone = enter(context)
         return await xattrs.set_xattr(self._tree, zone, request, _claim(zone, "SetXattr", request))
 
     async def GetXattr(self, request: pb.GetXattrRequest, context: Context) -> pb.Xattr:
         """Read an extended attribute."""
-        return await xattrs.get_xattr(self._tree, current_zone(), request)
+        return await xattrs.get_xattr(self._tree, enter(context), request)
 
     async def ListXattrs(self, request: pb.ListXattrsRequest, context: Context) -> pb.ListXattrsResponse:
         """Read all extended attributes of an entry."""
-        return await xattrs.list_xattrs(self._tree, current_zone(), request)
+        return await xattrs.list_xattrs(self._tree, enter(context), request)
 
     async def RemoveXattr(self, request: pb.RemoveXattrRequest, context: Context) -> pb.RemoveXattrResponse:
         """Delete an extended attribute."""
-        zone = current_zone()
+        zone = enter(context)
         return await xattrs.remove_xattr(self._tree, zone, request, _claim(zone, "RemoveXattr", request))
 
     async def BatchGetXattrs(self, request: pb.BatchGetXattrsRequest, context: Context) -> pb.BatchGetXattrsResponse:
         """Read extended attributes of many entries."""
-        return await xattrs.batch_get_xattrs(self._tree, current_zone(), request)
+        return await xattrs.batch_get_xattrs(self._tree, enter(context), request)
+
+    async def Lock(self, request: pb.LockRequest, context: Context) -> pb.HeldLock:
+        """Take a lock."""
+        zone = enter(context)
+        return await locks.lock(self._tree, zone, request, _claim(zone, "Lock", request))
+
+    async def RenewLock(self, request: pb.RenewLockRequest, context: Context) -> pb.RenewLockResponse:
+        """Give a lock its full time again."""
+        return await locks.renew(self._tree, enter(context), request)
+
+    async def Unlock(self, request: pb.UnlockRequest, context: Context) -> pb.UnlockResponse:
+        """Give a lock back."""
+        zone = enter(context)
+        return await locks.unlock(self._tree, zone, request, _claim(zone, "Unlock", request))
+
+    async def SetQuota(self, request: pb.SetQuotaRequest, context: Context) -> pb.Quota:
+        """Limit what is below a directory."""
+        return await quota_calls.set_quota(self._tree, enter(context), request)
+
+    async def GetQuota(self, request: pb.GetQuotaRequest, context: Context) -> pb.Quota:
+        """Read a directory's quota."""
+        return await quota_calls.get_quota(self._tree, enter(context), request)
+
+    async def RemoveQuota(self, request: pb.RemoveQuotaRequest, context: Context) -> pb.RemoveQuotaResponse:
+        """Take a directory's quota away."""
+        return await quota_calls.remove_quota(self._tree, enter(context), request)
+
+    async def SetPrincipalRoot(self, request: pb.SetPrincipalRootRequest, context: Context) -> pb.PrincipalRoot:
+        """Give a principal a root."""
+        demand_operator(context, "a principal's root")
+        return await roots.set_root(self._tree, enter(context), request)
+
+    async def ListPrincipalRoots(
+        self, request: pb.ListPrincipalRootsRequest, context: Context
+    ) -> pb.ListPrincipalRootsResponse:
+        """Read the principals with a root of their own."""
+        demand_operator(context, "reading principals' roots")
+        return await roots.list_roots(self._tree, enter(context), request)
+
+    async def RemovePrincipalRoot(
+        self, request: pb.RemovePrincipalRootRequest, context: Context
+    ) -> pb.RemovePrincipalRootResponse:
+        """Let a principal see the whole zone again."""
+        demand_operator(context, "a principal's root")
+        return await roots.remove_root(self._tree, enter(context), request)
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         """Stream changes."""
-        async for response in watch.watch(self._tree, current_zone(), request):
+        async for response in watch.watch(self._tree, enter(context), request):
             yield response
 
 
 def _claim(zone: str, method: str, request: Message) -> Claim | None:
+    method = f"{current()}\0{method}" if current() else method  # the same path means another file to another caller
     return claim(keys.requests(zone), method, request, request.request_id)  # type: ignore[attr-defined]

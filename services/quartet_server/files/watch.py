@@ -11,7 +11,7 @@ from quartet.files.v1 import files_pb2 as pb
 from quartet_server.errors import FieldInvalid
 from quartet_server.files import keys, paths
 from quartet_server.files.paths import Path
-from quartet_server.files.resolve import Step
+from quartet_server.files.steps import Step
 from quartet_server.files.tree import Tree
 from quartet_server.meta.events import IDLE, Changes, changes
 from quartet_server.meta.snapshot import Snapshot
@@ -26,8 +26,8 @@ async def watch(tree: Tree, zone: str, request: pb.WatchRequest, idle: float = I
     path = paths.parse(request.path)
     if request.start_revision < 0:
         raise FieldInvalid.of("start_revision", "must not be negative")
-    await tree.resolver(zone, Snapshot(tree.store))
-    storyteller = Storyteller(tree.store, zone)
+    resolver = await tree.resolver(zone, Snapshot(tree.store))
+    storyteller = Storyteller(tree.store, zone, (await resolver.base()).ino)
     async for change in changes(tree.store, *keys.tree(zone), request.start_revision, idle):
         events = [event for event in await storyteller.tell(change) if concerns(event, path, request.recursive)]
         if events or not change.events:
@@ -59,9 +59,10 @@ class Storyteller:
     them as long as no change touches them. What happens below a detached directory happens nowhere and is not told.
     """
 
-    def __init__(self, store: Metastore, zone: str) -> None:
-        """Tell about `zone`, looking parents up in `store`."""
+    def __init__(self, store: Metastore, zone: str, root: int = keys.ROOT) -> None:
+        """Tell about `zone`, looking parents up in `store`; paths begin at `root`, and what is not below is not told."""
         self._store = store
+        self._root = root
         self._zone = zone
         self._parents: OrderedDict[int, tuple[int, str] | None] = OrderedDict()
 
@@ -115,14 +116,20 @@ class Storyteller:
         for ino, event in came.items():
             path = await self._place(event.kv, revision)
             if path is None:
+                if ino in gone and (old := await self._place(gone[ino].prev_kv, revision)) is not None:
+                    kind = Step.of(event.kv).type
+                    told.append(pb.Event(type=pb.EVENT_TYPE_DELETED, path=old, ino=ino, entry_type=kind))
                 continue
             one = pb.Event(type=pb.EVENT_TYPE_CREATED, path=path, ino=ino, entry_type=Step.of(event.kv).type)
             if ino in gone:
                 # The old parent's path is the one after the change too: one transaction moves one thing, and what
                 # moves never holds the place it left (that would be a cycle).
                 old = await self._place(gone[ino].prev_kv, revision)
-                one.type = pb.EVENT_TYPE_RENAMED
-                one.old_path = old or ""
+                if old == path:  # its quota came or went
+                    continue
+                if old is not None:
+                    one.type = pb.EVENT_TYPE_RENAMED
+                    one.old_path = old
             told.append(one)
         return told
 
@@ -136,7 +143,9 @@ class Storyteller:
     async def _path(self, ino: int, revision: int) -> str | None:
         """Return the path of an inode at a revision; None when it is not part of the tree."""
         names: list[str] = []
-        while ino != keys.ROOT:
+        while ino != self._root:
+            if ino == keys.ROOT:
+                return None
             if ino not in self._parents:
                 await self._look_up(ino, revision)
             above = self._parents[ino]

@@ -13,6 +13,7 @@ from quartet_server.files import keys, paths, records
 from quartet_server.files.reading import count
 from quartet_server.files.resolve import Resolver, Walk
 from quartet_server.files.tree import Tree
+from quartet_server.files.writing import write
 from quartet_server.meta import ops
 from quartet_server.meta.ledger import Claim
 from quartet_server.meta.mutation import Answer, Plan
@@ -52,7 +53,7 @@ async def set_xattr(tree: Tree, zone: str, request: pb.SetXattrRequest, claim: C
         plan.operations.append(ops.put(key, request.xattr.value))
         return plan
 
-    answer, revision = await tree.mutator.run(pb.SetXattrResponse, build, claim)
+    answer, revision = await write(tree, zone, request, pb.SetXattrResponse, build, claim)
     answer.revision = revision
     return answer
 
@@ -76,7 +77,7 @@ async def remove_xattr(
         plan.operations += [ops.delete(key), ops.put(keys.xattr_guard(zone, walk.ino), b"")]
         return plan
 
-    answer, revision = await tree.mutator.run(pb.RemoveXattrResponse, build, claim)
+    answer, revision = await write(tree, zone, request, pb.RemoveXattrResponse, build, claim)
     answer.revision = revision
     return answer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -12,6 +13,7 @@ from google.protobuf.message import Message
 
 from quartet_server.errors import Contention, QuartetError, RequestTooLarge
 from quartet_server.meta import ops
+from quartet_server.meta.gates import Gates
 from quartet_server.meta.ledger import Claim, LedgerLease
 from quartet_server.meta.snapshot import Snapshot
 from raftmeta.errors import Fault, MetastoreError
@@ -30,11 +32,14 @@ class Plan(Generic[Answer]):
         answer: What the caller is told when it succeeds, but for the revision.
         compares: What must still hold. Empty operations with an answer mean that nothing needs to be done.
         operations: What is written.
+        gates: Keys that many plans compare and write. Plans of one node with a gate in common run one after the other:
+            they would only make each other fail.
     """
 
     answer: Answer
     compares: list[pb.Compare] = field(default_factory=list)
     operations: list[pb.RequestOp] = field(default_factory=list)
+    gates: list[bytes] = field(default_factory=list)
 
 
 class Mutator:
@@ -53,6 +58,7 @@ class Mutator:
         self._lease = lease
         self._jitter = jitter
         self._pause = pause
+        self.gates = Gates()
 
     async def run(
         self, answer: type[Answer], build: Callable[[Snapshot], Awaitable[Plan[Answer]]], claim: Claim | None
@@ -65,10 +71,27 @@ class Mutator:
 
         Raises what `build` raises, RequestIdReused, RequestTooLarge, Contention after ten attempts, MetastoreError.
         """
+        async with AsyncExitStack() as stack:
+            return await self._run(answer, build, claim, stack)
+
+    async def _run(
+        self,
+        answer: type[Answer],
+        build: Callable[[Snapshot], Awaitable[Plan[Answer]]],
+        claim: Claim | None,
+        stack: AsyncExitStack,
+    ) -> tuple[Answer, int]:
+        held: set[bytes] = set()
         for attempt in range(ATTEMPTS):
             snapshot = Snapshot(self._store, serializable=attempt == 0)
             try:
                 plan = await build(snapshot)
+                if not held.issuperset(plan.gates):
+                    await stack.aclose()  # all anew, in their order: who waits for one must not hold a later one
+                    held.update(plan.gates)
+                    await stack.enter_async_context(self.gates.passed(held))
+                    snapshot = Snapshot(self._store, serializable=attempt == 0)
+                    plan = await build(snapshot)
             except QuartetError:
                 if attempt == 0:
                     continue

@@ -46,6 +46,11 @@ def exists(key: bytes) -> pb.Compare:
     return _C(key=key, target=_C.CREATE, result=_C.GREATER, create_revision=0)
 
 
+def created(key: bytes, create_revision: int) -> pb.Compare:
+    """Demand that the key exists and came to be at `create_revision`."""
+    return _C(key=key, target=_C.CREATE, result=_C.EQUAL, create_revision=create_revision)
+
+
 def unchanged(key: bytes, mod_revision: int) -> pb.Compare:
     """Demand that the key was last written at `mod_revision`; 0 demands that it does not exist."""
     return _C(key=key, target=_C.MOD, result=_C.EQUAL, mod_revision=mod_revision)

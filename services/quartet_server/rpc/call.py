@@ -16,7 +16,8 @@ class Call:
         method: Full gRPC method name, `/package.Service/Method`.
         request_id: Given by the caller in the metadata `quartet-request-id`, else drawn here; it is on every log line
             of the call and returned in the trailing metadata. For tracing only: it does not make a write idempotent.
-        zone: Validated name of the zone the caller acts in, which the caller may name.
+        zone: Validated name of the zone the caller acts in, which the caller may name. Empty for a call of the Remote
+            Execution API that must say its zone as instance name, because nothing else says it.
     """
 
     method: str

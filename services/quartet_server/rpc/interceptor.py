@@ -1,8 +1,8 @@
 """What is wrapped around every method of the port, once, when it is added to the server.
 
-Calls of Quartet's services get, in this order: metrics, a request id, errors translated, a zone, a deadline. Calls of
-foreign services (the etcd API, health, reflection) keep their own contracts: they are counted, their aborts pass
-untouched, and only an exception that nobody expected is turned into INTERNAL.
+Calls of Quartet's services, and of the Remote Execution API, get, in this order: metrics, a request id, errors translated,
+a zone, a deadline. Calls of other foreign services (the etcd API, health, reflection) keep their own contracts: they are
+counted, their aborts pass untouched, and only an exception that nobody expected is turned into INTERNAL.
 
 Each concern is its own module; here they are composed, into as few coroutines per call as there can be.
 """
@@ -14,7 +14,7 @@ import contextlib
 import inspect
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -24,18 +24,18 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from quartet_server.errors import FieldInvalid, InternalFault, NodeStopping, QuartetError, RpcUnimplemented
-from quartet_server.rpc.call import Call, enter
+from quartet_server.rpc.call import DEFAULT_ZONE, Call, enter
 from quartet_server.rpc.deadlines import Deadline, Deadlines
 from quartet_server.rpc.metrics import CallMetrics, MethodMetrics
+from quartet_server.rpc.port import OURS, REAPI
 from quartet_server.rpc.status import DETAILS_KEY, clipped, from_metastore, to_status
-from quartet_server.rpc.zones import ZONE_KEY, certified_zones, require_certificate, zone_of
+from quartet_server.rpc.zones import ZONE_KEY, certified_zones, may_act, require_certificate, zone_of
 from raftmeta.errors import MetastoreError
 from raftmeta.serving.call import UNARY
 
 REQUEST_ID_KEY = "quartet-request-id"
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
-_OURS = "/quartet."
 _STREAMS_GRACE = 0.5  # seconds that streams get at a shutdown
 _SKEW = 0.1  # seconds by which a caller's deadline may end before the server's copy of it, which began later
 _LATE_CALLS = 0.05  # seconds without a new call after which none is on its way
@@ -74,6 +74,7 @@ class CallInterceptor:
         self._certificates = certificates
         self._clock = clock
         self._streams: set[asyncio.Task[Any]] = set()
+        self._uploads: set[asyncio.Task[Any]] = set()  # streams of requests, which end by themselves
         self._ending = False
         self._refusing = False
         self._refused = 0
@@ -86,11 +87,14 @@ class CallInterceptor:
         requests, responses = bool(handler.request_streaming), bool(handler.response_streaming)
         metrics = self._metrics.method(method, requests_stream=requests, responses_stream=responses)
         shape = f"{'stream' if requests else 'unary'}_{'stream' if responses else 'unary'}"
-        serve = self._stream(_written(getattr(handler, shape))) if responses else getattr(handler, shape)
+        serve = _written(getattr(handler, shape)) if responses else getattr(handler, shape)
+        if responses or requests:
+            serve = self._stream(serve, self._streams if responses else self._uploads)
         read = handler.request_deserializer
-        if method.startswith(_OURS):
-            serve = self._quartet(method, serve, timed=not (requests or responses))
-        read = _reader(read) if read is not None and not requests else read
+        ours = method.startswith(OURS)
+        if ours:
+            serve = self._quartet(method, _readable(serve) if requests else serve, timed=not (requests or responses))
+        read = _reader(read) if read is not None and (ours or not requests) else read
         make = getattr(grpc, f"{shape}_rpc_method_handler")
         wrapped: _Handler = make(self._guarded(method, serve, metrics), read, handler.response_serializer)
         return wrapped
@@ -99,15 +103,16 @@ class CallInterceptor:
         """Refuse new calls with UNAVAILABLE, so that their callers go elsewhere, and wait for those in flight.
 
         Returns when all have ended, after `seconds` at the latest. Streams, a watch would last for ever, are given a
-        moment and then ended with UNAVAILABLE too. gRPC's own shutdown says CANCELLED to calls that it had accepted
+        moment and then ended with UNAVAILABLE too; uploads, which have an end, when the time is over. gRPC's own shutdown says CANCELLED to calls that it had accepted
         but not handed out, which no client tries again: so it must come after this.
         """
         self._refusing = True
-        ending = asyncio.get_running_loop().call_later(min(_STREAMS_GRACE, seconds), self._end_streams)
+        ending = asyncio.get_running_loop().call_later(min(_STREAMS_GRACE, seconds), self._end, self._streams)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         ending.cancel()
+        self._end(self._uploads)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 refused = -1
@@ -115,14 +120,14 @@ class CallInterceptor:
                     refused = self._refused
                     await asyncio.sleep(_LATE_CALLS)
 
-    def _end_streams(self) -> None:
+    def _end(self, tasks: set[asyncio.Task[Any]]) -> None:
         self._ending = True
-        for task in self._streams:
+        for task in tasks:
             task.cancel()
 
     def _guarded(self, method: str, serve: _Serve, metrics: MethodMetrics) -> _Serve:
         """Count the call and see that it ends with a status somebody chose."""
-        ours = method.startswith(_OURS)
+        ours = method.startswith(OURS)
 
         async def guarded(request: Any, context: _Context) -> Any:
             metrics.started += 1
@@ -167,6 +172,7 @@ class CallInterceptor:
 
     def _quartet(self, method: str, serve: _Serve, *, timed: bool) -> _Serve:
         """Add what only Quartet's own services have: request id, zone, deadline, the error tree."""
+        instances = method.startswith(REAPI)
 
         async def served(request: Any, context: _Context) -> Any:
             named = request_id = None
@@ -181,7 +187,7 @@ class CallInterceptor:
             call = Call(method, request_id)
             enter(call)  # the log lines of a refused call carry its id too
             try:
-                zone = self._zone(named, context)
+                zone = self._zone(named, context, instances=instances)
                 if zone != call.zone:
                     enter(Call(method, request_id, zone))
                 if isinstance(request, FieldInvalid):
@@ -204,30 +210,36 @@ class CallInterceptor:
 
         return served
 
-    def _stream(self, serve: _Serve) -> _Serve:
-        """Let `end_streams` end the call."""
+    def _stream(self, serve: _Serve, tasks: set[asyncio.Task[Any]]) -> _Serve:
+        """Let `_end` end the call, which is one of `tasks` meanwhile."""
 
-        async def streamed(request: Any, context: _Context) -> None:
+        async def streamed(request: Any, context: _Context) -> Any:
             task = asyncio.current_task()
             assert task is not None
-            self._streams.add(task)
+            tasks.add(task)
             try:
-                await serve(request, context)
+                return await serve(request, context)
             except asyncio.CancelledError:
                 if not self._ending:
                     raise
                 task.uncancel()
                 raise NodeStopping(_STOPPING) from None
             finally:
-                self._streams.discard(task)
+                tasks.discard(task)
 
         return streamed
 
-    def _zone(self, named: str | None, context: _Context) -> str:
-        """Return the zone of the call; raises ZoneInvalid, ZoneDenied, CertificateRequired."""
+    def _zone(self, named: str | None, context: _Context, *, instances: bool) -> str:
+        """Return the zone of the call; raises ZoneInvalid, ZoneDenied, CertificateRequired.
+
+        Empty where nothing but an instance name, which the service reads, can say which of several zones it is.
+        """
         if not self._certificates:
             return zone_of(named, None)
-        return zone_of(named, require_certificate(certified_zones(context.auth_context())))
+        allowed = require_certificate(certified_zones(context.auth_context()))
+        if instances and named is None and len(allowed) > 1 and not may_act(DEFAULT_ZONE, allowed):
+            return ""
+        return zone_of(named, allowed)
 
     async def _refuse(self, ours: bool, context: _Context) -> None:
         """Send a caller elsewhere: this node is shutting down."""
@@ -255,6 +267,30 @@ def _reader(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             return FieldInvalid(f"the request is not a message of its type: {error}")
 
     return reader
+
+
+class _Readable:
+    """The requests of a stream, until one comes that is no message of its type: that one is raised as FieldInvalid."""
+
+    def __init__(self, requests: AsyncIterator[Any]) -> None:
+        """Read `requests`."""
+        self._requests = requests
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> Any:
+        """Return the next request. Raises FieldInvalid."""
+        request = await anext(self._requests)
+        if isinstance(request, FieldInvalid):
+            raise request
+        return request
+
+
+def _readable(serve: _Serve) -> _Serve:
+    """Return `serve` for requests of which each is a message of its type, or raises why it is not."""
+    return lambda request, context: serve(_Readable(request), context)
 
 
 def _written(behaviour: Callable[..., Any]) -> _Serve:

@@ -12,7 +12,10 @@ from raftmeta.serving import CallLimits, Limits, Server, Wrap
 from raftmeta.serving.stream import Ending
 from raftmeta.tls import TlsError, TlsFiles
 
-OURS = "/quartet."
+REAPI = ("/build.bazel.remote.execution.v2.", "/google.bytestream.")
+"""Beginnings of the methods of the Remote Execution API: a contract of others, served with our errors and zones."""
+OURS = ("/quartet.", *REAPI)
+"""Beginnings of the methods whose callers get errors of our tree."""
 
 
 class PortRefused(Exception):  # noqa: N818 - it says what happened

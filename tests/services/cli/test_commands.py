@@ -46,8 +46,71 @@ def test_files_are_made_shown_moved_and_removed(quartet: Any) -> None:
     with pytest.raises(CommandError) as caught:
         quartet("rm", "qt:/docs")
     assert "quartet rm -r qt:/docs" in caught.value.hint
-    assert quartet("rm", "-r", "qt:/docs", "-o", "json")["ino"]
+    gone = quartet("rm", "-r", "qt:/docs", "-o", "json")
     assert quartet("ls", "-o", "json") == []
+    assert [(row["id"], row["path"]) for row in quartet("trash", "list", "-o", "json")] == [(gone["trash_id"], "/docs")]
+    assert quartet("trash", "list", "qt:/other", "-o", "json") == []
+    assert quartet("trash", "restore", gone["trash_id"], "qt:/again", "-o", "json")["ino"] == gone["ino"]
+    quartet("rm", "-r", "/again")
+    assert quartet("trash", "empty", "--older-than", "1", "-o", "json") == {"emptied": 0}
+    assert "/again" in quartet("trash", "list")
+    assert quartet("trash", "empty", "-o", "json") == {"emptied": 1}
+    quartet("mkdir", "/docs")
+    assert quartet("rm", "-r", "--permanent", "/docs", "-o", "json")["trash_id"] == ""
+    assert quartet("trash", "list", "-o", "json") == []
+
+
+def test_entries_are_found_by_pattern_name_and_type(quartet: Any) -> None:
+    quartet("mkdir", "-p", "/find/src/py")
+    quartet("mkdir", "/find/src/js")
+    assert quartet("find", "qt:/find", "--name", "[jp]*") == "/find/src/js\n/find/src/py\n"
+    assert quartet("find", "/find", "src/**", "--name", "py") == "/find/src/py\n"
+    assert [row["path"] for row in quartet("find", "/find", "s*", "-o", "json")] == ["/find/src"]
+    assert quartet("find", "/find", "--type", "file", "-o", "json") == []
+    assert quartet("ls", "/find/src") == "js\npy\n"
+    assert "drwxr-xr-x" in quartet("ls", "-l", "/find/src")
+    quartet("rm", "-r", "--permanent", "/find")
+
+
+def test_files_are_touched_linked_and_given_attributes(quartet: Any) -> None:
+    made = quartet("touch", "/touched", "-o", "json")
+    quartet("ln", "touched", "/linked")
+    assert quartet("stat", "/linked", "-o", "json")["symlink_target"] == "touched"
+    assert quartet("stat", "-L", "/linked", "-o", "json")["ino"] == made["ino"]
+    with pytest.raises(CommandError, match="FILE_NOT_FOUND"):
+        quartet("touch", "-c", "/untouched")
+    quartet("xattr", "set", "/touched", "user.author", "ann")
+    assert quartet("xattr", "get", "/touched", "user.author") == "ann\n"
+    rows = quartet("xattr", "list", "/touched", "-o", "json")
+    assert rows == [{"name": "user.author", "bytes": 3, "text": "ann", "base64": "YW5u"}]
+    assert "user.author" in quartet("xattr", "list", "/touched")
+    quartet("xattr", "rm", "/touched", "user.author")
+    with pytest.raises(CommandError, match="XATTR_NOT_FOUND"):
+        quartet("xattr", "get", "/touched", "user.author")
+    for path in ("/touched", "/linked"):
+        quartet("rm", path)
+
+
+def test_a_directory_gets_a_quota_that_is_shown_and_taken_away(quartet: Any) -> None:
+    quartet("mkdir", "-p", "/team/a")
+    made = quartet("quota", "set", "/team", "--inodes", "2", "-o", "json")
+    assert (made["used_inodes"], made["limit_inodes"], made["limit_bytes"]) == (1, 2, None)
+    quartet("mkdir", "/team/b")
+    with pytest.raises(CommandError, match="QUOTA_EXCEEDED"):
+        quartet("mkdir", "/team/c")
+    assert "2" in quartet("quota", "show", "/team")
+    quartet("quota", "rm", "/team")
+    quartet("mkdir", "/team/c")
+    quartet("rm", "-r", "--permanent", "/team")
+
+
+def test_a_principal_is_given_a_root(quartet: Any) -> None:
+    quartet("mkdir", "-p", "/agents/7")
+    assert quartet("root", "set", "7", "/agents/7", "-o", "json")["path"] == "/agents/7"
+    assert [row["principal"] for row in quartet("root", "list", "-o", "json")] == ["7"]
+    assert "/agents/7" in quartet("root", "list")
+    assert quartet("root", "rm", "7", "-o", "json")["revision"]
+    quartet("rm", "-r", "--permanent", "/agents")
 
 
 def test_a_path_that_is_not_remote_is_a_mistake_on_the_command_line(quartet: Any) -> None:
@@ -87,7 +150,7 @@ def test_nodes_and_zones_are_listed(quartet: Any) -> None:
 
 
 def test_every_table_prints_without_json(quartet: Any) -> None:
-    for arguments in (["ls"], ["stat", "/"], ["tree"], ["settings", "list"], ["flags", "list"], ["node", "list"],
+    for arguments in (["ls", "-l"], ["stat", "/"], ["tree"], ["settings", "list"], ["flags", "list"], ["node", "list"],
                       ["zone", "list"]):  # fmt: skip
         assert quartet(*arguments)
 

@@ -115,10 +115,10 @@ async def test_competing_batches_share_the_names_between_them(files: FileService
 
 
 async def test_a_parent_that_moved_away_after_it_was_read_is_noticed(service: FileService, store: Metastore) -> None:
-    from harness.calls import within
+    from harness.calls import Nobody, within
 
     with within("default"):
-        context = None
+        context = Nobody()
         await service.Mkdir(pb.MkdirRequest(path="/a"), context)  # type: ignore[arg-type]
         moved = False
 
@@ -146,7 +146,7 @@ async def test_a_parent_that_moved_away_after_it_was_read_is_noticed(service: Fi
 async def test_what_an_earlier_run_finishes_late_is_not_taken_for_somebody_elses(
     service: FileService, store: Metastore
 ) -> None:
-    from harness.calls import within
+    from harness.calls import Nobody, within
 
     request = batch("/a/", "/a/b/", "/a/b/f", *(f"/a/{i}" for i in range(100)), request_id="r")
     first: list[pb.BatchCreateResponse] = []
@@ -160,10 +160,10 @@ async def test_what_an_earlier_run_finishes_late_is_not_taken_for_somebody_elses
         async def range(self, asked: rpc_pb2.RangeRequest) -> rpc_pb2.RangeResponse:
             answer = await store.range(asked)
             if asked.key.startswith(b"default\0Kr") and not first:
-                first.append(await service.BatchCreate(request, None))  # type: ignore[arg-type]
+                first.append(await service.BatchCreate(request, Nobody()))  # type: ignore[arg-type]
             return answer
 
     with within("default"):
-        second = await FileService(Late(), service._tree.now).BatchCreate(request, None)  # type: ignore[arg-type]
+        second = await FileService(Late(), service._tree.now).BatchCreate(request, Nobody())  # type: ignore[arg-type]
     assert reasons(second) == [""] * 103
     assert second.results == first[0].results

@@ -30,7 +30,7 @@ async def fill(files: FileServiceAsyncStub, *paths: str) -> None:
 
 
 async def left(store: Metastore) -> int:
-    """How many keys the tree and its reclaim queue hold."""
+    """How many keys the tree, the trash and the reclaim queue hold."""
     ranges = ((b"default\0N", b"default\0z"), (b"/system/reclaim/", b"/system/reclaim0"))
     answers = [await store.range(rpc_pb2.RangeRequest(key=a, range_end=b, count_only=True)) for a, b in ranges]
     return sum(answer.count for answer in answers)
@@ -56,7 +56,7 @@ async def test_a_recursive_delete_hides_the_tree_at_once_and_leaves_nothing_afte
     await fill(files, "/d/", *(f"/d/{i}/" for i in range(40)), *(f"/d/{i}/{j}" for i in range(40) for j in range(20)))
     await files.SetXattr(pb.SetXattrRequest(path="/d/3/4", xattr=pb.Xattr(name="n", value=b"v")))
     revision = (await files.Stat(pb.StatRequest(path="/"))).revision
-    gone = await files.Delete(pb.DeleteRequest(path="/d", recursive=True))
+    gone = await files.Delete(pb.DeleteRequest(path="/d", recursive=True, permanent=True))
     assert gone.revision == revision + 1
     with fails(grpc.StatusCode.NOT_FOUND, "FILE_NOT_FOUND"):
         await files.Stat(pb.StatRequest(path="/d/3/4"))
@@ -71,7 +71,7 @@ async def test_two_nodes_that_clear_up_the_same_tree_do_not_disturb_each_other(
     await fill(files, "/keep")
     before = await left(store)
     await fill(files, "/d/", *(f"/d/{i}/" for i in range(30)), *(f"/d/{i}/{j}" for i in range(30) for j in range(10)))
-    await files.Delete(pb.DeleteRequest(path="/d", recursive=True))
+    await files.Delete(pb.DeleteRequest(path="/d", recursive=True, permanent=True))
     deleted = await asyncio.gather(*(Reclaimer(store).clear() for _ in range(3)))
     assert sum(deleted) == 331
     assert await left(store) == before
@@ -82,7 +82,7 @@ async def test_the_background_work_begins_when_it_is_woken(files: FileServiceAsy
     reclaimer = Reclaimer(store)
     reclaimer.start()
     try:
-        await files.Delete(pb.DeleteRequest(path="/d", recursive=True))
+        await files.Delete(pb.DeleteRequest(path="/d", recursive=True, permanent=True))
         reclaimer.wake()
         async with asyncio.timeout(20):
             while await left(store) > 1:  # the root's inode stays
@@ -131,7 +131,7 @@ async def test_nothing_is_created_in_a_tree_that_was_cut_off_or_moved_meanwhile(
     for round_ in range(10):
         await fill(files, f"/d{round_}/", f"/d{round_}/sub/")
         results = await asyncio.gather(
-            files.Delete(pb.DeleteRequest(path=f"/d{round_}", recursive=True)),
+            files.Delete(pb.DeleteRequest(path=f"/d{round_}", recursive=True, permanent=True)),
             *(files.CreateFile(pb.CreateFileRequest(path=f"/d{round_}/sub/{i}")) for i in range(4)),
             files.Rename(pb.RenameRequest(source=f"/d{round_}/sub", destination=f"/out{round_}")),
             return_exceptions=True,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from harness.failures import reason_of
-from harness.treemodel import ModelTree, Node, Refused
+from harness.treemodel import ModelTree, Node, Refused, below
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quartet.files.v1 import files_pb2 as pb
@@ -33,6 +34,12 @@ _step = st.one_of(
     st.tuples(st.just("touch"), _path, _repeats),
     st.tuples(st.just("delete"), _path, st.booleans(), _repeats),
     st.tuples(st.just("rename"), _path, _path, st.sampled_from([1, 1, 2, 3]), _repeats),
+    st.tuples(st.just("trash"), _path, _repeats),
+    st.tuples(st.just("restore"), st.integers(0, 3), st.one_of(st.just(""), _path), _repeats),
+    st.tuples(st.just("empty"), _repeats),
+    st.tuples(st.just("lock"), _path, _repeats),
+    st.tuples(st.just("unlock"), st.integers(0, 3), _repeats),
+    st.tuples(st.just("fenced"), _path, st.integers(0, 3), _repeats),
     st.tuples(st.just("clear")),
 )
 _ids = itertools.count()
@@ -46,6 +53,8 @@ class Play:
         self.store = store
         self.model = ModelTree()
         self.inos: dict[int, int] = {}
+        self.bin: list[str] = []
+        self.fences: list[pb.Fence] = []
 
     async def step(self, step: tuple[object, ...]) -> None:
         """Do one step on both sides and compare."""
@@ -54,6 +63,14 @@ class Play:
             await Reclaimer(self.store).clear()
             return
         *arguments, repeats = arguments
+        if kind == "restore":
+            if not self.bin:
+                return
+            arguments[0] = int(str(arguments[0])) % len(self.bin)
+        if kind in ("unlock", "fenced"):
+            if not self.fences:
+                return
+            arguments[-1] = int(str(arguments[-1])) % len(self.fences)
         wanted, node = "", None
         try:
             node = getattr(self.model, str(kind))(*arguments)
@@ -67,13 +84,36 @@ class Play:
             except grpc.aio.AioRpcError as error:
                 got = reason_of(error)
             assert got == wanted, (step, got, wanted)
+        if kind == "trash" and answer is not None:
+            self.bin.append(answer.trash_id)
+        if kind == "restore" and answer is not None:
+            del self.bin[int(str(arguments[0]))]
+        if kind == "empty":
+            self.bin.clear()
+        if kind == "lock" and answer is not None:
+            self.fences.append(answer.fence)
         if isinstance(node, Node) and answer is not None:
             assert self.inos.setdefault(node.serial, answer.ino) == answer.ino
             assert answer.etag == f"{answer.ino}.{node.gen}"
 
     def _request(self, kind: str, arguments: list[object]) -> tuple[Callable[[Any], Awaitable[Any]], object]:
         request_id = f"r{next(_ids)}"
+        if kind == "empty":
+            return self.files.EmptyTrash, pb.EmptyTrashRequest()
+        if kind == "restore":
+            item, path = self.bin[int(str(arguments[0]))], str(arguments[1])
+            return self.files.RestoreFromTrash, pb.RestoreFromTrashRequest(id=item, path=path, request_id=request_id)
+        if kind == "unlock":
+            fence = self.fences[int(str(arguments[0]))]
+            return self.files.Unlock, pb.UnlockRequest(fence=fence, request_id=request_id)
         first = str(arguments[0])
+        if kind == "lock":
+            return self.files.Lock, pb.LockRequest(path=first, ttl=Duration(seconds=3600), request_id=request_id)
+        if kind == "fenced":
+            fence = self.fences[int(str(arguments[1]))]
+            return self.files.Touch, pb.TouchRequest(path=first, no_create=True, fence=fence, request_id=request_id)
+        if kind == "trash":
+            return self.files.Delete, pb.DeleteRequest(path=first, recursive=True, request_id=request_id)
         if kind == "create" and arguments[1] == 2:
             return self.files.Mkdir, pb.MkdirRequest(path=first, request_id=request_id)
         if kind == "create":
@@ -86,7 +126,13 @@ class Play:
                 request_id=request_id,
             )
         if kind == "delete":
-            return self.files.Delete, pb.DeleteRequest(path=first, recursive=bool(arguments[1]), request_id=request_id)
+            gone = bool(arguments[1])
+            return self.files.Delete, pb.DeleteRequest(
+                path=first,
+                recursive=gone,
+                permanent=gone,
+                request_id=request_id,
+            )
         return self.files.Rename, pb.RenameRequest(
             source=first,
             destination=str(arguments[1]),
@@ -98,6 +144,10 @@ class Play:
         """Compare the whole tree, entry by entry, and the keys that are left."""
         wanted = self.model.everything()
         paths = sorted(wanted)
+        listed = await self.files.List(pb.ListRequest(path="/", recursive=True, page_size=1000))
+        assert [entry.path for entry in listed.entries] == sorted(wanted, key=lambda path: path.split("/"))
+        found = await self.files.List(pb.ListRequest(path="/", glob="**/a/*", page_size=1000))
+        assert {entry.path for entry in found.entries} == {path for path in wanted if path.split("/")[-2] == "a"}
         if paths:
             answer = await self.files.BatchStat(pb.BatchStatRequest(paths=paths))
             for path, result in zip(paths, answer.results, strict=True):
@@ -105,11 +155,12 @@ class Play:
                 assert (result.entry.ino, result.entry.type) == (self.inos[node.serial], node.kind), path
                 assert result.entry.etag == f"{result.entry.ino}.{node.gen}"
         await Reclaimer(self.store).clear()
+        away = sum(len(below(node)) for node, _ in self.model.bin)
         for start, end in ((b"d", b"e"), (b"i", b"j"), (b"p", b"q")):
-            found = await self.store.range(
+            keys = await self.store.range(
                 rpc_pb2.RangeRequest(key=b"default\0" + start, range_end=b"default\0" + end, count_only=True)
             )
-            assert found.count == len(wanted) + (start == b"i")
+            assert keys.count == len(wanted) + away + (start == b"i") * (1 + len(self.model.bin))
 
 
 @settings(
@@ -123,7 +174,8 @@ async def test_every_answer_is_the_one_of_the_model(
 ) -> None:
     await files.Mkdir(pb.MkdirRequest(path="/x", parents=True))
     for entry in (await files.List(pb.ListRequest(path="/"))).entries:
-        await files.Delete(pb.DeleteRequest(path=entry.path, recursive=True))
+        await files.Delete(pb.DeleteRequest(path=entry.path, recursive=True, permanent=True))
+    await files.EmptyTrash(pb.EmptyTrashRequest())
     await Reclaimer(store).clear()
     play = Play(files, store)
     for step in steps:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from harness.failures import fails, reason_of
+from harness.served import served
 from quartet.files.v1 import files_pb2 as pb
+from quartet.files.v1 import files_pb2_grpc
+from quartet_server.files.service import FileService
 
 from raftmeta.etcd import rpc_pb2
 from raftmeta.metastore import Metastore
@@ -18,6 +22,27 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 REPLACE, NO_REPLACE, EXCHANGE = pb.RENAME_MODE_REPLACE, pb.RENAME_MODE_NO_REPLACE, pb.RENAME_MODE_EXCHANGE
+
+
+class Counting:
+    """A store that counts the operations it is asked for: reads, comparisons, and each part of a transaction."""
+
+    def __init__(self, store: Metastore) -> None:
+        self._store = store
+        self.operations = 0
+
+    async def range(self, request: rpc_pb2.RangeRequest) -> rpc_pb2.RangeResponse:
+        """Count one, and read."""
+        self.operations += 1
+        return await self._store.range(request)
+
+    async def txn(self, request: rpc_pb2.TxnRequest) -> rpc_pb2.TxnResponse:
+        """Count what is in it, and run it."""
+        self.operations += len(request.compare) + len(request.success)
+        return await self._store.txn(request)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
 
 async def make(files: FileServiceAsyncStub, *paths: str) -> dict[str, int]:
@@ -169,3 +194,47 @@ async def test_a_mode_of_the_future_is_refused_and_replaces_nothing(files: FileS
     with fails(grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID"):
         await files.Rename(pb.RenameRequest(source="/a", destination="/b", mode=77))  # type: ignore[arg-type]
     assert (await files.Stat(pb.StatRequest(path="/a"))).name == "a"
+
+
+async def test_a_directory_moves_with_as_many_operations_however_much_it_holds(
+    store: Metastore,
+) -> None:
+    counting = Counting(store)
+    async with (
+        served([FileService(counting, lambda: Timestamp(seconds=1))]) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        files = files_pb2_grpc.FileServiceStub(channel)
+        await make(files, "/empty/", "/full/", *(f"/full/{i}/" for i in range(30)), "/to/")
+        await make(files, *(f"/full/{i % 30}/{i}" for i in range(900)))
+        counts = []
+        for path in ("/empty", "/full"):
+            counting.operations = 0
+            await files.Rename(pb.RenameRequest(source=path, destination=f"/to{path}"))
+            counts.append(counting.operations)
+    assert counts[0] == counts[1] < 20
+
+
+async def test_whoever_lists_while_a_directory_moves_sees_it_exactly_once(files: FileServiceAsyncStub) -> None:
+    await make(files, "/p/", "/p/a/", "/p/keep/", *(f"/p/a/{i}" for i in range(50)))
+    moving = True
+
+    async def move() -> None:
+        nonlocal moving
+        for _ in range(15):
+            await files.Rename(pb.RenameRequest(source="/p/a", destination="/p/b"))
+            await files.Rename(pb.RenameRequest(source="/p/b", destination="/p/a"))
+        moving = False
+
+    async def look(*, recursive: bool) -> int:
+        seen = 0
+        while moving:
+            answer = await files.List(pb.ListRequest(path="/p", page_size=1000, recursive=recursive))
+            paths = [entry.path for entry in answer.entries]
+            assert ("/p/a" in paths) != ("/p/b" in paths)
+            assert len(paths) == (52 if recursive else 2)
+            seen += 1
+        return seen
+
+    _, *seen = await asyncio.gather(move(), look(recursive=False), look(recursive=True))
+    assert all(seen)

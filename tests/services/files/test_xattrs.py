@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-def put(path: str, name: str, value: bytes = b"v", **more: str) -> pb.SetXattrRequest:
+def put(path: str, name: str, value: bytes = b"v", **more: Any) -> pb.SetXattrRequest:
     """Ask for an attribute."""
     return pb.SetXattrRequest(path=path, xattr=pb.Xattr(name=name, value=value), **more)
 

@@ -63,6 +63,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "REQUEST_TOO_LARGE", "domain": "quartet.dev", "metadata": {"hint": "send fewer items at once"}}
     """
+    ERROR_REASON_DIGEST_MISMATCH: _ErrorReason.ValueType  # 50
+    """ERROR_REASON_DIGEST_MISMATCH (INVALID_ARGUMENT): the bytes that were sent are not those of the digest they were
+    sent under: another hash, or another size. Metadata names both digests as HASH/SIZE.
+
+        {"reason": "DIGEST_MISMATCH", "domain": "quartet.dev", "metadata": {"declared": "9f86d0.../4", "found": "60303a.../4", "hint": "hash the bytes again and send them whole"}}
+    """
     ERROR_REASON_REVISION_COMPACTED: _ErrorReason.ValueType  # 7
     """ERROR_REASON_REVISION_COMPACTED (OUT_OF_RANGE): history before a revision is gone. Metadata names the oldest
     that is left where it is known.
@@ -73,6 +79,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_REVISION_FUTURE (OUT_OF_RANGE): a revision is asked for that no write has reached.
 
         {"reason": "REVISION_FUTURE", "domain": "quartet.dev", "metadata": {"revision": "9000"}}
+    """
+    ERROR_REASON_RANGE_INVALID: _ErrorReason.ValueType  # 51
+    """ERROR_REASON_RANGE_INVALID (OUT_OF_RANGE): a range begins beyond the end of the blob.
+
+        {"reason": "RANGE_INVALID", "domain": "quartet.dev", "metadata": {"offset": "5", "size": "4"}}
     """
     ERROR_REASON_CERTIFICATE_REQUIRED: _ErrorReason.ValueType  # 9
     """ERROR_REASON_CERTIFICATE_REQUIRED (UNAUTHENTICATED): the port is reachable from other machines and the call came
@@ -126,6 +137,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "LEASE_NOT_FOUND", "domain": "quartet.dev"}
     """
+    ERROR_REASON_BLOB_NOT_FOUND: _ErrorReason.ValueType  # 52
+    """ERROR_REASON_BLOB_NOT_FOUND (NOT_FOUND): the zone has no blob of this digest. What other zones have is not told.
+
+        {"reason": "BLOB_NOT_FOUND", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "upload it, then repeat the call"}}
+    """
+    ERROR_REASON_TRASH_NOT_FOUND: _ErrorReason.ValueType  # 80
+    """ERROR_REASON_TRASH_NOT_FOUND (NOT_FOUND): the trash of the zone has nothing under this id: it was restored or
+    emptied, or never was.
+
+        {"reason": "TRASH_NOT_FOUND", "domain": "quartet.dev", "metadata": {"id": "0006...", "hint": "quartet trash list"}}
+    """
+    ERROR_REASON_QUOTA_NOT_FOUND: _ErrorReason.ValueType  # 84
+    """ERROR_REASON_QUOTA_NOT_FOUND (NOT_FOUND): the directory has no quota of its own.
+
+        {"reason": "QUOTA_NOT_FOUND", "domain": "quartet.dev", "metadata": {"path": "/docs", "hint": "quartet quota set PATH --bytes N"}}
+    """
     ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 19
     """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -167,6 +194,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_ROOT_FIXED (FAILED_PRECONDITION): the root of a zone cannot be created, deleted, moved or replaced.
 
         {"reason": "ROOT_FIXED", "domain": "quartet.dev", "metadata": {"path": "/"}}
+    """
+    ERROR_REASON_LINK_CHAIN: _ErrorReason.ValueType  # 81
+    """ERROR_REASON_LINK_CHAIN (FAILED_PRECONDITION): a symbolic link leads to another symbolic link, and one is
+    followed.
+
+        {"reason": "LINK_CHAIN", "domain": "quartet.dev", "metadata": {"path": "/docs/link", "target": "/docs/other"}}
+    """
+    ERROR_REASON_LOCK_LOST: _ErrorReason.ValueType  # 82
+    """ERROR_REASON_LOCK_LOST (FAILED_PRECONDITION): the lock that a call carries, or wants renewed or released, has
+    expired or was released: somebody else may hold it. Nothing was changed.
+
+        {"reason": "LOCK_LOST", "domain": "quartet.dev", "metadata": {"token": "41", "hint": "take the lock again and read again what it protects"}}
+    """
+    ERROR_REASON_QUOTA_CROSSED: _ErrorReason.ValueType  # 85
+    """ERROR_REASON_QUOTA_CROSSED (FAILED_PRECONDITION): a directory would move from what one quota counts to what
+    another does; what is below it would have to be counted.
+
+        {"reason": "QUOTA_CROSSED", "domain": "quartet.dev", "metadata": {"path": "/docs", "destination": "/team/docs", "hint": "copy it and delete the old one"}}
+    """
+    ERROR_REASON_PRINCIPAL_ROOT_LOST: _ErrorReason.ValueType  # 87
+    """ERROR_REASON_PRINCIPAL_ROOT_LOST (FAILED_PRECONDITION): the directory that is the root of the calling
+    principal was deleted or is in the trash.
+
+        {"reason": "PRINCIPAL_ROOT_LOST", "domain": "quartet.dev", "metadata": {"principal": "agent-7", "hint": "quartet root set PRINCIPAL PATH"}}
     """
     ERROR_REASON_ZONE_NOT_EMPTY: _ErrorReason.ValueType  # 27
     """ERROR_REASON_ZONE_NOT_EMPTY (FAILED_PRECONDITION): a zone that holds something cannot be deleted.
@@ -213,6 +264,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "AUTHORITY_MISSING", "domain": "quartet.dev", "metadata": {"hint": "quartet cert node n4 --dir DIR"}}
     """
+    ERROR_REASON_BLOB_IN_USE: _ErrorReason.ValueType  # 55
+    """ERROR_REASON_BLOB_IN_USE (FAILED_PRECONDITION): a blob cannot be deleted while something holds it, such as a pin. None
+    of the call's blobs was deleted. Metadata names one that is held.
+
+        {"reason": "BLOB_IN_USE", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "leave it to collection, or end the pin first"}}
+    """
     ERROR_REASON_ETAG_STALE: _ErrorReason.ValueType  # 34
     """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
 
@@ -223,6 +280,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     changed.
 
         {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
+    """
+    ERROR_REASON_LOCK_HELD: _ErrorReason.ValueType  # 83
+    """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
+
+        {"reason": "LOCK_HELD", "domain": "quartet.dev", "metadata": {"path": "/docs", "owner": "agent-7", "hint": "try again when it is released or has expired"}}
     """
     ERROR_REASON_STORE_FULL: _ErrorReason.ValueType  # 36
     """ERROR_REASON_STORE_FULL (RESOURCE_EXHAUSTED): the metadata store has reached its quota, or the disk is full.
@@ -240,6 +302,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     watches of a stream.
 
         {"reason": "LIMIT_REACHED", "domain": "quartet.dev", "metadata": {"limit": "64"}}
+    """
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 86
+    """ERROR_REASON_QUOTA_EXCEEDED (RESOURCE_EXHAUSTED): a directory would hold more bytes or inodes than its quota
+    allows. Nothing was changed.
+
+        {"reason": "QUOTA_EXCEEDED", "domain": "quartet.dev", "metadata": {"path": "/docs", "of": "inodes", "limit": "1000", "used": "1000", "hint": "quartet quota show /docs"}}
     """
     ERROR_REASON_WATCH_CANCELLED: _ErrorReason.ValueType  # 39
     """ERROR_REASON_WATCH_CANCELLED (CANCELLED): the store ended a watch.
@@ -274,6 +342,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "METASTORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
     """
+    ERROR_REASON_OBJECT_STORE_UNREACHABLE: _ErrorReason.ValueType  # 53
+    """ERROR_REASON_OBJECT_STORE_UNREACHABLE (UNAVAILABLE): the store of blobs does not answer, or does not let this node
+    in. Nothing was acknowledged; the call may be repeated.
+
+        {"reason": "OBJECT_STORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
+    """
     ERROR_REASON_DEADLINE_PASSED: _ErrorReason.ValueType  # 45
     """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the
     server's for calls without one.
@@ -289,6 +363,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_STORE_CORRUPT (DATA_LOSS): what is on the disk is not what was written.
 
         {"reason": "STORE_CORRUPT", "domain": "quartet.dev", "metadata": {"hint": "python -m raftmeta check --data-dir DIR"}}
+    """
+    ERROR_REASON_BLOB_CORRUPT: _ErrorReason.ValueType  # 54
+    """ERROR_REASON_BLOB_CORRUPT (DATA_LOSS): the bytes that are stored under a digest are not those of the digest. They are
+    never sent. Uploading the blob again mends it.
+
+        {"reason": "BLOB_CORRUPT", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "upload it again: that replaces the damaged copy"}}
     """
     ERROR_REASON_INTERNAL_FAULT: _ErrorReason.ValueType  # 48
     """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
@@ -337,6 +417,12 @@ MiB, 128 operations).
 
     {"reason": "REQUEST_TOO_LARGE", "domain": "quartet.dev", "metadata": {"hint": "send fewer items at once"}}
 """
+ERROR_REASON_DIGEST_MISMATCH: ErrorReason.ValueType  # 50
+"""ERROR_REASON_DIGEST_MISMATCH (INVALID_ARGUMENT): the bytes that were sent are not those of the digest they were
+sent under: another hash, or another size. Metadata names both digests as HASH/SIZE.
+
+    {"reason": "DIGEST_MISMATCH", "domain": "quartet.dev", "metadata": {"declared": "9f86d0.../4", "found": "60303a.../4", "hint": "hash the bytes again and send them whole"}}
+"""
 ERROR_REASON_REVISION_COMPACTED: ErrorReason.ValueType  # 7
 """ERROR_REASON_REVISION_COMPACTED (OUT_OF_RANGE): history before a revision is gone. Metadata names the oldest
 that is left where it is known.
@@ -347,6 +433,11 @@ ERROR_REASON_REVISION_FUTURE: ErrorReason.ValueType  # 8
 """ERROR_REASON_REVISION_FUTURE (OUT_OF_RANGE): a revision is asked for that no write has reached.
 
     {"reason": "REVISION_FUTURE", "domain": "quartet.dev", "metadata": {"revision": "9000"}}
+"""
+ERROR_REASON_RANGE_INVALID: ErrorReason.ValueType  # 51
+"""ERROR_REASON_RANGE_INVALID (OUT_OF_RANGE): a range begins beyond the end of the blob.
+
+    {"reason": "RANGE_INVALID", "domain": "quartet.dev", "metadata": {"offset": "5", "size": "4"}}
 """
 ERROR_REASON_CERTIFICATE_REQUIRED: ErrorReason.ValueType  # 9
 """ERROR_REASON_CERTIFICATE_REQUIRED (UNAUTHENTICATED): the port is reachable from other machines and the call came
@@ -400,6 +491,22 @@ ERROR_REASON_LEASE_NOT_FOUND: ErrorReason.ValueType  # 18
 
     {"reason": "LEASE_NOT_FOUND", "domain": "quartet.dev"}
 """
+ERROR_REASON_BLOB_NOT_FOUND: ErrorReason.ValueType  # 52
+"""ERROR_REASON_BLOB_NOT_FOUND (NOT_FOUND): the zone has no blob of this digest. What other zones have is not told.
+
+    {"reason": "BLOB_NOT_FOUND", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "upload it, then repeat the call"}}
+"""
+ERROR_REASON_TRASH_NOT_FOUND: ErrorReason.ValueType  # 80
+"""ERROR_REASON_TRASH_NOT_FOUND (NOT_FOUND): the trash of the zone has nothing under this id: it was restored or
+emptied, or never was.
+
+    {"reason": "TRASH_NOT_FOUND", "domain": "quartet.dev", "metadata": {"id": "0006...", "hint": "quartet trash list"}}
+"""
+ERROR_REASON_QUOTA_NOT_FOUND: ErrorReason.ValueType  # 84
+"""ERROR_REASON_QUOTA_NOT_FOUND (NOT_FOUND): the directory has no quota of its own.
+
+    {"reason": "QUOTA_NOT_FOUND", "domain": "quartet.dev", "metadata": {"path": "/docs", "hint": "quartet quota set PATH --bytes N"}}
+"""
 ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 19
 """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -441,6 +548,30 @@ ERROR_REASON_ROOT_FIXED: ErrorReason.ValueType  # 26
 """ERROR_REASON_ROOT_FIXED (FAILED_PRECONDITION): the root of a zone cannot be created, deleted, moved or replaced.
 
     {"reason": "ROOT_FIXED", "domain": "quartet.dev", "metadata": {"path": "/"}}
+"""
+ERROR_REASON_LINK_CHAIN: ErrorReason.ValueType  # 81
+"""ERROR_REASON_LINK_CHAIN (FAILED_PRECONDITION): a symbolic link leads to another symbolic link, and one is
+followed.
+
+    {"reason": "LINK_CHAIN", "domain": "quartet.dev", "metadata": {"path": "/docs/link", "target": "/docs/other"}}
+"""
+ERROR_REASON_LOCK_LOST: ErrorReason.ValueType  # 82
+"""ERROR_REASON_LOCK_LOST (FAILED_PRECONDITION): the lock that a call carries, or wants renewed or released, has
+expired or was released: somebody else may hold it. Nothing was changed.
+
+    {"reason": "LOCK_LOST", "domain": "quartet.dev", "metadata": {"token": "41", "hint": "take the lock again and read again what it protects"}}
+"""
+ERROR_REASON_QUOTA_CROSSED: ErrorReason.ValueType  # 85
+"""ERROR_REASON_QUOTA_CROSSED (FAILED_PRECONDITION): a directory would move from what one quota counts to what
+another does; what is below it would have to be counted.
+
+    {"reason": "QUOTA_CROSSED", "domain": "quartet.dev", "metadata": {"path": "/docs", "destination": "/team/docs", "hint": "copy it and delete the old one"}}
+"""
+ERROR_REASON_PRINCIPAL_ROOT_LOST: ErrorReason.ValueType  # 87
+"""ERROR_REASON_PRINCIPAL_ROOT_LOST (FAILED_PRECONDITION): the directory that is the root of the calling
+principal was deleted or is in the trash.
+
+    {"reason": "PRINCIPAL_ROOT_LOST", "domain": "quartet.dev", "metadata": {"principal": "agent-7", "hint": "quartet root set PRINCIPAL PATH"}}
 """
 ERROR_REASON_ZONE_NOT_EMPTY: ErrorReason.ValueType  # 27
 """ERROR_REASON_ZONE_NOT_EMPTY (FAILED_PRECONDITION): a zone that holds something cannot be deleted.
@@ -487,6 +618,12 @@ authority and signs nothing.
 
     {"reason": "AUTHORITY_MISSING", "domain": "quartet.dev", "metadata": {"hint": "quartet cert node n4 --dir DIR"}}
 """
+ERROR_REASON_BLOB_IN_USE: ErrorReason.ValueType  # 55
+"""ERROR_REASON_BLOB_IN_USE (FAILED_PRECONDITION): a blob cannot be deleted while something holds it, such as a pin. None
+of the call's blobs was deleted. Metadata names one that is held.
+
+    {"reason": "BLOB_IN_USE", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "leave it to collection, or end the pin first"}}
+"""
 ERROR_REASON_ETAG_STALE: ErrorReason.ValueType  # 34
 """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
 
@@ -497,6 +634,11 @@ ERROR_REASON_CONTENTION: ErrorReason.ValueType  # 35
 changed.
 
     {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
+"""
+ERROR_REASON_LOCK_HELD: ErrorReason.ValueType  # 83
+"""ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
+
+    {"reason": "LOCK_HELD", "domain": "quartet.dev", "metadata": {"path": "/docs", "owner": "agent-7", "hint": "try again when it is released or has expired"}}
 """
 ERROR_REASON_STORE_FULL: ErrorReason.ValueType  # 36
 """ERROR_REASON_STORE_FULL (RESOURCE_EXHAUSTED): the metadata store has reached its quota, or the disk is full.
@@ -514,6 +656,12 @@ ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 38
 watches of a stream.
 
     {"reason": "LIMIT_REACHED", "domain": "quartet.dev", "metadata": {"limit": "64"}}
+"""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 86
+"""ERROR_REASON_QUOTA_EXCEEDED (RESOURCE_EXHAUSTED): a directory would hold more bytes or inodes than its quota
+allows. Nothing was changed.
+
+    {"reason": "QUOTA_EXCEEDED", "domain": "quartet.dev", "metadata": {"path": "/docs", "of": "inodes", "limit": "1000", "used": "1000", "hint": "quartet quota show /docs"}}
 """
 ERROR_REASON_WATCH_CANCELLED: ErrorReason.ValueType  # 39
 """ERROR_REASON_WATCH_CANCELLED (CANCELLED): the store ended a watch.
@@ -548,6 +696,12 @@ this node in.
 
     {"reason": "METASTORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
 """
+ERROR_REASON_OBJECT_STORE_UNREACHABLE: ErrorReason.ValueType  # 53
+"""ERROR_REASON_OBJECT_STORE_UNREACHABLE (UNAVAILABLE): the store of blobs does not answer, or does not let this node
+in. Nothing was acknowledged; the call may be repeated.
+
+    {"reason": "OBJECT_STORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
+"""
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 45
 """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the
 server's for calls without one.
@@ -563,6 +717,12 @@ ERROR_REASON_STORE_CORRUPT: ErrorReason.ValueType  # 47
 """ERROR_REASON_STORE_CORRUPT (DATA_LOSS): what is on the disk is not what was written.
 
     {"reason": "STORE_CORRUPT", "domain": "quartet.dev", "metadata": {"hint": "python -m raftmeta check --data-dir DIR"}}
+"""
+ERROR_REASON_BLOB_CORRUPT: ErrorReason.ValueType  # 54
+"""ERROR_REASON_BLOB_CORRUPT (DATA_LOSS): the bytes that are stored under a digest are not those of the digest. They are
+never sent. Uploading the blob again mends it.
+
+    {"reason": "BLOB_CORRUPT", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "upload it again: that replaces the damaged copy"}}
 """
 ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 48
 """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request

@@ -24,89 +24,67 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from quartet.files.v1 import entries_pb2 as quartet_dot_files_dot_v1_dot_entries__pb2
+from quartet.files.v1 import locks_pb2 as quartet_dot_files_dot_v1_dot_locks__pb2
+from quartet.files.v1 import quotas_pb2 as quartet_dot_files_dot_v1_dot_quotas__pb2
+from quartet.files.v1 import roots_pb2 as quartet_dot_files_dot_v1_dot_roots__pb2
+from quartet.files.v1 import trash_pb2 as quartet_dot_files_dot_v1_dot_trash__pb2
+from quartet.files.v1 import watch_pb2 as quartet_dot_files_dot_v1_dot_watch__pb2
+from quartet.files.v1 import xattrs_pb2 as quartet_dot_files_dot_v1_dot_xattrs__pb2
 
+from quartet.files.v1.entries_pb2 import *
+from quartet.files.v1.locks_pb2 import *
+from quartet.files.v1.quotas_pb2 import *
+from quartet.files.v1.roots_pb2 import *
+from quartet.files.v1.trash_pb2 import *
+from quartet.files.v1.watch_pb2 import *
+from quartet.files.v1.xattrs_pb2 import *
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cquartet/files/v1/files.proto\x12\x10quartet.files.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x01\n\nAttributes\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04mime\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0c\n\x04mode\x18\x04 \x01(\r\x12\r\n\x05owner\x18\x05 \x01(\t\x12)\n\x05mtime\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esymlink_target\x18\x07 \x01(\t\"\x8f\x02\n\x05\x45ntry\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03ino\x18\x03 \x01(\x04\x12)\n\x04type\x18\x04 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x30\n\nattributes\x18\x05 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\t \x01(\x03\"\x8a\x01\n\x0cMkdirRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12\x0f\n\x07parents\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\"\xce\x01\n\x11\x43reateFileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12)\n\x04type\x18\x03 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x11\n\toverwrite\x18\x04 \x01(\x08\x12\x10\n\x08if_match\x18\x05 \x01(\t\x12\x15\n\rif_none_match\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\"8\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"x\n\x0b\x43reateEntry\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x04type\x18\x02 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x30\n\nattributes\x18\x03 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\"X\n\x12\x42\x61tchCreateRequest\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.quartet.files.v1.CreateEntry\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"U\n\x0c\x43reateResult\x12*\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x19.quartet.files.v1.Failure\x12\x0b\n\x03ino\x18\x02 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"i\n\x13\x42\x61tchCreateResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.quartet.files.v1.CreateResult\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x05\x12\x10\n\x08revision\x18\x03 \x01(\x03\"C\n\x0bStatRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\"I\n\x10\x42\x61tchStatRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\"`\n\nStatResult\x12*\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x19.quartet.files.v1.Failure\x12&\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x17.quartet.files.v1.Entry\"T\n\x11\x42\x61tchStatResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.quartet.files.v1.StatResult\x12\x10\n\x08revision\x18\x02 \x01(\x03\"h\n\x0bListRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\x08\x12\x14\n\x0cserializable\x18\x05 \x01(\x08\"z\n\x0cListResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.quartet.files.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x15\n\rsnapshot_lost\x18\x04 \x01(\x08\"\xc4\x01\n\x14SetAttributesRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x10\n\x08if_match\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"\xbb\x01\n\rRenameRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\x12*\n\x04mode\x18\x03 \x01(\x0e\x32\x1c.quartet.files.v1.RenameMode\x12\x10\n\x08if_match\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12\x1c\n\x14\x64\x65stination_if_match\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\"B\n\x0eRenameResponse\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x11\n\tother_ino\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x03\"m\n\rDeleteRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\trecursive\x18\x02 \x01(\x08\x12\x10\n\x08if_match\x18\x03 \x01(\t\x12\x15\n\rif_none_match\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"/\n\x0e\x44\x65leteResponse\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x03\"$\n\x05Xattr\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x84\x01\n\x0fSetXattrRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12&\n\x05xattr\x18\x02 \x01(\x0b\x32\x17.quartet.files.v1.Xattr\x12\x10\n\x08if_match\x18\x03 \x01(\t\x12\x15\n\rif_none_match\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"$\n\x10SetXattrResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"C\n\x0fGetXattrRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cserializable\x18\x03 \x01(\x08\"7\n\x11ListXattrsRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\"O\n\x12ListXattrsResponse\x12\'\n\x06xattrs\x18\x01 \x03(\x0b\x32\x17.quartet.files.v1.Xattr\x12\x10\n\x08revision\x18\x02 \x01(\x03\"m\n\x12RemoveXattrRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08if_match\x18\x03 \x01(\t\x12\x15\n\rif_none_match\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\'\n\x13RemoveXattrResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"K\n\x15\x42\x61tchGetXattrsRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x14\n\x0cserializable\x18\x03 \x01(\x08\"c\n\x0cXattrsResult\x12*\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x19.quartet.files.v1.Failure\x12\'\n\x06xattrs\x18\x02 \x03(\x0b\x32\x17.quartet.files.v1.Xattr\"[\n\x16\x42\x61tchGetXattrsResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.quartet.files.v1.XattrsResult\x12\x10\n\x08revision\x18\x02 \x01(\x03\"G\n\x0cWatchRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\trecursive\x18\x02 \x01(\x08\x12\x16\n\x0estart_revision\x18\x03 \x01(\x03\"\x9f\x01\n\x05\x45vent\x12)\n\x04type\x18\x01 \x01(\x0e\x32\x1b.quartet.files.v1.EventType\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x10\n\x08old_path\x18\x03 \x01(\t\x12\x0b\n\x03ino\x18\x04 \x01(\x04\x12/\n\nentry_type\x18\x05 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\r\n\x05xattr\x18\x06 \x01(\t\"J\n\rWatchResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\'\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x17.quartet.files.v1.Event*n\n\tEntryType\x12\x1a\n\x16\x45NTRY_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45NTRY_TYPE_FILE\x10\x01\x12\x18\n\x14\x45NTRY_TYPE_DIRECTORY\x10\x02\x12\x16\n\x12\x45NTRY_TYPE_SYMLINK\x10\x03*x\n\nRenameMode\x12\x1b\n\x17RENAME_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13RENAME_MODE_REPLACE\x10\x01\x12\x1a\n\x16RENAME_MODE_NO_REPLACE\x10\x02\x12\x18\n\x14RENAME_MODE_EXCHANGE\x10\x03*\x9e\x01\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45VENT_TYPE_CREATED\x10\x01\x12\x17\n\x13\x45VENT_TYPE_MODIFIED\x10\x02\x12\x16\n\x12\x45VENT_TYPE_DELETED\x10\x03\x12\x16\n\x12\x45VENT_TYPE_RENAMED\x10\x04\x12\x14\n\x10\x45VENT_TYPE_XATTR\x10\x05\x32\xc1\t\n\x0b\x46ileService\x12@\n\x05Mkdir\x12\x1e.quartet.files.v1.MkdirRequest\x1a\x17.quartet.files.v1.Entry\x12J\n\nCreateFile\x12#.quartet.files.v1.CreateFileRequest\x1a\x17.quartet.files.v1.Entry\x12Z\n\x0b\x42\x61tchCreate\x12$.quartet.files.v1.BatchCreateRequest\x1a%.quartet.files.v1.BatchCreateResponse\x12>\n\x04Stat\x12\x1d.quartet.files.v1.StatRequest\x1a\x17.quartet.files.v1.Entry\x12T\n\tBatchStat\x12\".quartet.files.v1.BatchStatRequest\x1a#.quartet.files.v1.BatchStatResponse\x12\x45\n\x04List\x12\x1d.quartet.files.v1.ListRequest\x1a\x1e.quartet.files.v1.ListResponse\x12P\n\rSetAttributes\x12&.quartet.files.v1.SetAttributesRequest\x1a\x17.quartet.files.v1.Entry\x12K\n\x06Rename\x12\x1f.quartet.files.v1.RenameRequest\x1a .quartet.files.v1.RenameResponse\x12K\n\x06\x44\x65lete\x12\x1f.quartet.files.v1.DeleteRequest\x1a .quartet.files.v1.DeleteResponse\x12Q\n\x08SetXattr\x12!.quartet.files.v1.SetXattrRequest\x1a\".quartet.files.v1.SetXattrResponse\x12\x46\n\x08GetXattr\x12!.quartet.files.v1.GetXattrRequest\x1a\x17.quartet.files.v1.Xattr\x12W\n\nListXattrs\x12#.quartet.files.v1.ListXattrsRequest\x1a$.quartet.files.v1.ListXattrsResponse\x12Z\n\x0bRemoveXattr\x12$.quartet.files.v1.RemoveXattrRequest\x1a%.quartet.files.v1.RemoveXattrResponse\x12\x63\n\x0e\x42\x61tchGetXattrs\x12\'.quartet.files.v1.BatchGetXattrsRequest\x1a(.quartet.files.v1.BatchGetXattrsResponse\x12J\n\x05Watch\x12\x1e.quartet.files.v1.WatchRequest\x1a\x1f.quartet.files.v1.WatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cquartet/files/v1/files.proto\x12\x10quartet.files.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1equartet/files/v1/entries.proto\x1a\x1cquartet/files/v1/locks.proto\x1a\x1dquartet/files/v1/quotas.proto\x1a\x1cquartet/files/v1/roots.proto\x1a\x1cquartet/files/v1/trash.proto\x1a\x1cquartet/files/v1/watch.proto\x1a\x1dquartet/files/v1/xattrs.proto\"\xb2\x01\n\x0cMkdirRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12\x0f\n\x07parents\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12&\n\x05\x66\x65nce\x18\x06 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"\xf6\x01\n\x11\x43reateFileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12)\n\x04type\x18\x03 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x11\n\toverwrite\x18\x04 \x01(\x08\x12\x10\n\x08if_match\x18\x05 \x01(\t\x12\x15\n\rif_none_match\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12&\n\x05\x66\x65nce\x18\x08 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"x\n\x0b\x43reateEntry\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x04type\x18\x02 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x30\n\nattributes\x18\x03 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\"\x80\x01\n\x12\x42\x61tchCreateRequest\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.quartet.files.v1.CreateEntry\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12&\n\x05\x66\x65nce\x18\x03 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"U\n\x0c\x43reateResult\x12*\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x19.quartet.files.v1.Failure\x12\x0b\n\x03ino\x18\x02 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"i\n\x13\x42\x61tchCreateResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.quartet.files.v1.CreateResult\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x05\x12\x10\n\x08revision\x18\x03 \x01(\x03\"S\n\x0bStatRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\"Y\n\x10\x42\x61tchStatRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\"`\n\nStatResult\x12*\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x19.quartet.files.v1.Failure\x12&\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x17.quartet.files.v1.Entry\"T\n\x11\x42\x61tchStatResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.quartet.files.v1.StatResult\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xc4\x01\n\x0bListRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\x08\x12\x14\n\x0cserializable\x18\x05 \x01(\x08\x12\x11\n\trecursive\x18\x06 \x01(\x08\x12\x0c\n\x04glob\x18\x07 \x01(\t\x12)\n\x04type\x18\x08 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x0e\n\x06\x66ollow\x18\t \x01(\x08\"z\n\x0cListResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.quartet.files.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x15\n\rsnapshot_lost\x18\x04 \x01(\x08\"\xbf\x01\n\x0cTouchRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x05mtime\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tno_create\x18\x03 \x01(\x08\x12\x10\n\x08if_match\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12&\n\x05\x66\x65nce\x18\x07 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"\xec\x01\n\x14SetAttributesRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x10\n\x08if_match\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12&\n\x05\x66\x65nce\x18\x07 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"\xe3\x01\n\rRenameRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\x12*\n\x04mode\x18\x03 \x01(\x0e\x32\x1c.quartet.files.v1.RenameMode\x12\x10\n\x08if_match\x18\x04 \x01(\t\x12\x15\n\rif_none_match\x18\x05 \x01(\t\x12\x1c\n\x14\x64\x65stination_if_match\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12&\n\x05\x66\x65nce\x18\x08 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"B\n\x0eRenameResponse\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x11\n\tother_ino\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xa8\x01\n\rDeleteRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\trecursive\x18\x02 \x01(\x08\x12\x10\n\x08if_match\x18\x03 \x01(\t\x12\x15\n\rif_none_match\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x11\n\tpermanent\x18\x06 \x01(\x08\x12&\n\x05\x66\x65nce\x18\x07 \x01(\x0b\x32\x17.quartet.files.v1.Fence\"A\n\x0e\x44\x65leteResponse\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08trash_id\x18\x03 \x01(\t*x\n\nRenameMode\x12\x1b\n\x17RENAME_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13RENAME_MODE_REPLACE\x10\x01\x12\x1a\n\x16RENAME_MODE_NO_REPLACE\x10\x02\x12\x18\n\x14RENAME_MODE_EXCHANGE\x10\x03\x32\xa1\x12\n\x0b\x46ileService\x12@\n\x05Mkdir\x12\x1e.quartet.files.v1.MkdirRequest\x1a\x17.quartet.files.v1.Entry\x12J\n\nCreateFile\x12#.quartet.files.v1.CreateFileRequest\x1a\x17.quartet.files.v1.Entry\x12Z\n\x0b\x42\x61tchCreate\x12$.quartet.files.v1.BatchCreateRequest\x1a%.quartet.files.v1.BatchCreateResponse\x12>\n\x04Stat\x12\x1d.quartet.files.v1.StatRequest\x1a\x17.quartet.files.v1.Entry\x12T\n\tBatchStat\x12\".quartet.files.v1.BatchStatRequest\x1a#.quartet.files.v1.BatchStatResponse\x12\x45\n\x04List\x12\x1d.quartet.files.v1.ListRequest\x1a\x1e.quartet.files.v1.ListResponse\x12@\n\x05Touch\x12\x1e.quartet.files.v1.TouchRequest\x1a\x17.quartet.files.v1.Entry\x12P\n\rSetAttributes\x12&.quartet.files.v1.SetAttributesRequest\x1a\x17.quartet.files.v1.Entry\x12K\n\x06Rename\x12\x1f.quartet.files.v1.RenameRequest\x1a .quartet.files.v1.RenameResponse\x12K\n\x06\x44\x65lete\x12\x1f.quartet.files.v1.DeleteRequest\x1a .quartet.files.v1.DeleteResponse\x12T\n\tListTrash\x12\".quartet.files.v1.ListTrashRequest\x1a#.quartet.files.v1.ListTrashResponse\x12V\n\x10RestoreFromTrash\x12).quartet.files.v1.RestoreFromTrashRequest\x1a\x17.quartet.files.v1.Entry\x12W\n\nEmptyTrash\x12#.quartet.files.v1.EmptyTrashRequest\x1a$.quartet.files.v1.EmptyTrashResponse\x12Q\n\x08SetXattr\x12!.quartet.files.v1.SetXattrRequest\x1a\".quartet.files.v1.SetXattrResponse\x12\x46\n\x08GetXattr\x12!.quartet.files.v1.GetXattrRequest\x1a\x17.quartet.files.v1.Xattr\x12W\n\nListXattrs\x12#.quartet.files.v1.ListXattrsRequest\x1a$.quartet.files.v1.ListXattrsResponse\x12Z\n\x0bRemoveXattr\x12$.quartet.files.v1.RemoveXattrRequest\x1a%.quartet.files.v1.RemoveXattrResponse\x12\x63\n\x0e\x42\x61tchGetXattrs\x12\'.quartet.files.v1.BatchGetXattrsRequest\x1a(.quartet.files.v1.BatchGetXattrsResponse\x12\x41\n\x04Lock\x12\x1d.quartet.files.v1.LockRequest\x1a\x1a.quartet.files.v1.HeldLock\x12T\n\tRenewLock\x12\".quartet.files.v1.RenewLockRequest\x1a#.quartet.files.v1.RenewLockResponse\x12K\n\x06Unlock\x12\x1f.quartet.files.v1.UnlockRequest\x1a .quartet.files.v1.UnlockResponse\x12\x46\n\x08SetQuota\x12!.quartet.files.v1.SetQuotaRequest\x1a\x17.quartet.files.v1.Quota\x12\x46\n\x08GetQuota\x12!.quartet.files.v1.GetQuotaRequest\x1a\x17.quartet.files.v1.Quota\x12Z\n\x0bRemoveQuota\x12$.quartet.files.v1.RemoveQuotaRequest\x1a%.quartet.files.v1.RemoveQuotaResponse\x12^\n\x10SetPrincipalRoot\x12).quartet.files.v1.SetPrincipalRootRequest\x1a\x1f.quartet.files.v1.PrincipalRoot\x12o\n\x12ListPrincipalRoots\x12+.quartet.files.v1.ListPrincipalRootsRequest\x1a,.quartet.files.v1.ListPrincipalRootsResponse\x12r\n\x13RemovePrincipalRoot\x12,.quartet.files.v1.RemovePrincipalRootRequest\x1a-.quartet.files.v1.RemovePrincipalRootResponse\x12J\n\x05Watch\x12\x1e.quartet.files.v1.WatchRequest\x1a\x1f.quartet.files.v1.WatchResponse0\x01P\x02P\x03P\x04P\x05P\x06P\x07P\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quartet.files.v1.files_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENTRYTYPE']._serialized_start=3687
-  _globals['_ENTRYTYPE']._serialized_end=3797
-  _globals['_RENAMEMODE']._serialized_start=3799
-  _globals['_RENAMEMODE']._serialized_end=3919
-  _globals['_EVENTTYPE']._serialized_start=3922
-  _globals['_EVENTTYPE']._serialized_end=4080
-  _globals['_ATTRIBUTES']._serialized_start=118
-  _globals['_ATTRIBUTES']._serialized_end=270
-  _globals['_ENTRY']._serialized_start=273
-  _globals['_ENTRY']._serialized_end=544
-  _globals['_MKDIRREQUEST']._serialized_start=547
-  _globals['_MKDIRREQUEST']._serialized_end=685
-  _globals['_CREATEFILEREQUEST']._serialized_start=688
-  _globals['_CREATEFILEREQUEST']._serialized_end=894
-  _globals['_FAILURE']._serialized_start=896
-  _globals['_FAILURE']._serialized_end=952
-  _globals['_CREATEENTRY']._serialized_start=954
-  _globals['_CREATEENTRY']._serialized_end=1074
-  _globals['_BATCHCREATEREQUEST']._serialized_start=1076
-  _globals['_BATCHCREATEREQUEST']._serialized_end=1164
-  _globals['_CREATERESULT']._serialized_start=1166
-  _globals['_CREATERESULT']._serialized_end=1251
-  _globals['_BATCHCREATERESPONSE']._serialized_start=1253
-  _globals['_BATCHCREATERESPONSE']._serialized_end=1358
-  _globals['_STATREQUEST']._serialized_start=1360
-  _globals['_STATREQUEST']._serialized_end=1427
-  _globals['_BATCHSTATREQUEST']._serialized_start=1429
-  _globals['_BATCHSTATREQUEST']._serialized_end=1502
-  _globals['_STATRESULT']._serialized_start=1504
-  _globals['_STATRESULT']._serialized_end=1600
-  _globals['_BATCHSTATRESPONSE']._serialized_start=1602
-  _globals['_BATCHSTATRESPONSE']._serialized_end=1686
-  _globals['_LISTREQUEST']._serialized_start=1688
-  _globals['_LISTREQUEST']._serialized_end=1792
-  _globals['_LISTRESPONSE']._serialized_start=1794
-  _globals['_LISTRESPONSE']._serialized_end=1916
-  _globals['_SETATTRIBUTESREQUEST']._serialized_start=1919
-  _globals['_SETATTRIBUTESREQUEST']._serialized_end=2115
-  _globals['_RENAMEREQUEST']._serialized_start=2118
-  _globals['_RENAMEREQUEST']._serialized_end=2305
-  _globals['_RENAMERESPONSE']._serialized_start=2307
-  _globals['_RENAMERESPONSE']._serialized_end=2373
-  _globals['_DELETEREQUEST']._serialized_start=2375
-  _globals['_DELETEREQUEST']._serialized_end=2484
-  _globals['_DELETERESPONSE']._serialized_start=2486
-  _globals['_DELETERESPONSE']._serialized_end=2533
-  _globals['_XATTR']._serialized_start=2535
-  _globals['_XATTR']._serialized_end=2571
-  _globals['_SETXATTRREQUEST']._serialized_start=2574
-  _globals['_SETXATTRREQUEST']._serialized_end=2706
-  _globals['_SETXATTRRESPONSE']._serialized_start=2708
-  _globals['_SETXATTRRESPONSE']._serialized_end=2744
-  _globals['_GETXATTRREQUEST']._serialized_start=2746
-  _globals['_GETXATTRREQUEST']._serialized_end=2813
-  _globals['_LISTXATTRSREQUEST']._serialized_start=2815
-  _globals['_LISTXATTRSREQUEST']._serialized_end=2870
-  _globals['_LISTXATTRSRESPONSE']._serialized_start=2872
-  _globals['_LISTXATTRSRESPONSE']._serialized_end=2951
-  _globals['_REMOVEXATTRREQUEST']._serialized_start=2953
-  _globals['_REMOVEXATTRREQUEST']._serialized_end=3062
-  _globals['_REMOVEXATTRRESPONSE']._serialized_start=3064
-  _globals['_REMOVEXATTRRESPONSE']._serialized_end=3103
-  _globals['_BATCHGETXATTRSREQUEST']._serialized_start=3105
-  _globals['_BATCHGETXATTRSREQUEST']._serialized_end=3180
-  _globals['_XATTRSRESULT']._serialized_start=3182
-  _globals['_XATTRSRESULT']._serialized_end=3281
-  _globals['_BATCHGETXATTRSRESPONSE']._serialized_start=3283
-  _globals['_BATCHGETXATTRSRESPONSE']._serialized_end=3374
-  _globals['_WATCHREQUEST']._serialized_start=3376
-  _globals['_WATCHREQUEST']._serialized_end=3447
-  _globals['_EVENT']._serialized_start=3450
-  _globals['_EVENT']._serialized_end=3609
-  _globals['_WATCHRESPONSE']._serialized_start=3611
-  _globals['_WATCHRESPONSE']._serialized_end=3685
-  _globals['_FILESERVICE']._serialized_start=4083
-  _globals['_FILESERVICE']._serialized_end=5300
+  _globals['_RENAMEMODE']._serialized_start=2860
+  _globals['_RENAMEMODE']._serialized_end=2980
+  _globals['_MKDIRREQUEST']._serialized_start=332
+  _globals['_MKDIRREQUEST']._serialized_end=510
+  _globals['_CREATEFILEREQUEST']._serialized_start=513
+  _globals['_CREATEFILEREQUEST']._serialized_end=759
+  _globals['_CREATEENTRY']._serialized_start=761
+  _globals['_CREATEENTRY']._serialized_end=881
+  _globals['_BATCHCREATEREQUEST']._serialized_start=884
+  _globals['_BATCHCREATEREQUEST']._serialized_end=1012
+  _globals['_CREATERESULT']._serialized_start=1014
+  _globals['_CREATERESULT']._serialized_end=1099
+  _globals['_BATCHCREATERESPONSE']._serialized_start=1101
+  _globals['_BATCHCREATERESPONSE']._serialized_end=1206
+  _globals['_STATREQUEST']._serialized_start=1208
+  _globals['_STATREQUEST']._serialized_end=1291
+  _globals['_BATCHSTATREQUEST']._serialized_start=1293
+  _globals['_BATCHSTATREQUEST']._serialized_end=1382
+  _globals['_STATRESULT']._serialized_start=1384
+  _globals['_STATRESULT']._serialized_end=1480
+  _globals['_BATCHSTATRESPONSE']._serialized_start=1482
+  _globals['_BATCHSTATRESPONSE']._serialized_end=1566
+  _globals['_LISTREQUEST']._serialized_start=1569
+  _globals['_LISTREQUEST']._serialized_end=1765
+  _globals['_LISTRESPONSE']._serialized_start=1767
+  _globals['_LISTRESPONSE']._serialized_end=1889
+  _globals['_TOUCHREQUEST']._serialized_start=1892
+  _globals['_TOUCHREQUEST']._serialized_end=2083
+  _globals['_SETATTRIBUTESREQUEST']._serialized_start=2086
+  _globals['_SETATTRIBUTESREQUEST']._serialized_end=2322
+  _globals['_RENAMEREQUEST']._serialized_start=2325
+  _globals['_RENAMEREQUEST']._serialized_end=2552
+  _globals['_RENAMERESPONSE']._serialized_start=2554
+  _globals['_RENAMERESPONSE']._serialized_end=2620
+  _globals['_DELETEREQUEST']._serialized_start=2623
+  _globals['_DELETEREQUEST']._serialized_end=2791
+  _globals['_DELETERESPONSE']._serialized_start=2793
+  _globals['_DELETERESPONSE']._serialized_end=2858
+  _globals['_FILESERVICE']._serialized_start=2983
+  _globals['_FILESERVICE']._serialized_end=5320
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,61 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from quartet.files.v1 import entries_pb2 as _entries_pb2
+from quartet.files.v1 import locks_pb2 as _locks_pb2
+from quartet.files.v1.entries_pb2 import Attributes as Attributes
+from quartet.files.v1.entries_pb2 import ENTRY_TYPE_DIRECTORY as ENTRY_TYPE_DIRECTORY
+from quartet.files.v1.entries_pb2 import ENTRY_TYPE_FILE as ENTRY_TYPE_FILE
+from quartet.files.v1.entries_pb2 import ENTRY_TYPE_SYMLINK as ENTRY_TYPE_SYMLINK
+from quartet.files.v1.entries_pb2 import ENTRY_TYPE_UNSPECIFIED as ENTRY_TYPE_UNSPECIFIED
+from quartet.files.v1.entries_pb2 import Entry as Entry
+from quartet.files.v1.entries_pb2 import EntryType as EntryType
+from quartet.files.v1.entries_pb2 import Failure as Failure
+from quartet.files.v1.locks_pb2 import Fence as Fence
+from quartet.files.v1.locks_pb2 import HeldLock as HeldLock
+from quartet.files.v1.locks_pb2 import LockRequest as LockRequest
+from quartet.files.v1.locks_pb2 import RenewLockRequest as RenewLockRequest
+from quartet.files.v1.locks_pb2 import RenewLockResponse as RenewLockResponse
+from quartet.files.v1.locks_pb2 import UnlockRequest as UnlockRequest
+from quartet.files.v1.locks_pb2 import UnlockResponse as UnlockResponse
+from quartet.files.v1.quotas_pb2 import GetQuotaRequest as GetQuotaRequest
+from quartet.files.v1.quotas_pb2 import Quota as Quota
+from quartet.files.v1.quotas_pb2 import RemoveQuotaRequest as RemoveQuotaRequest
+from quartet.files.v1.quotas_pb2 import RemoveQuotaResponse as RemoveQuotaResponse
+from quartet.files.v1.quotas_pb2 import SetQuotaRequest as SetQuotaRequest
+from quartet.files.v1.roots_pb2 import ListPrincipalRootsRequest as ListPrincipalRootsRequest
+from quartet.files.v1.roots_pb2 import ListPrincipalRootsResponse as ListPrincipalRootsResponse
+from quartet.files.v1.roots_pb2 import PrincipalRoot as PrincipalRoot
+from quartet.files.v1.roots_pb2 import RemovePrincipalRootRequest as RemovePrincipalRootRequest
+from quartet.files.v1.roots_pb2 import RemovePrincipalRootResponse as RemovePrincipalRootResponse
+from quartet.files.v1.roots_pb2 import SetPrincipalRootRequest as SetPrincipalRootRequest
+from quartet.files.v1.trash_pb2 import EmptyTrashRequest as EmptyTrashRequest
+from quartet.files.v1.trash_pb2 import EmptyTrashResponse as EmptyTrashResponse
+from quartet.files.v1.trash_pb2 import ListTrashRequest as ListTrashRequest
+from quartet.files.v1.trash_pb2 import ListTrashResponse as ListTrashResponse
+from quartet.files.v1.trash_pb2 import RestoreFromTrashRequest as RestoreFromTrashRequest
+from quartet.files.v1.trash_pb2 import TrashItem as TrashItem
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_CREATED as EVENT_TYPE_CREATED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_DELETED as EVENT_TYPE_DELETED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_MODIFIED as EVENT_TYPE_MODIFIED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_RENAMED as EVENT_TYPE_RENAMED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_UNSPECIFIED as EVENT_TYPE_UNSPECIFIED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_XATTR as EVENT_TYPE_XATTR
+from quartet.files.v1.watch_pb2 import Event as Event
+from quartet.files.v1.watch_pb2 import EventType as EventType
+from quartet.files.v1.watch_pb2 import WatchRequest as WatchRequest
+from quartet.files.v1.watch_pb2 import WatchResponse as WatchResponse
+from quartet.files.v1.xattrs_pb2 import BatchGetXattrsRequest as BatchGetXattrsRequest
+from quartet.files.v1.xattrs_pb2 import BatchGetXattrsResponse as BatchGetXattrsResponse
+from quartet.files.v1.xattrs_pb2 import GetXattrRequest as GetXattrRequest
+from quartet.files.v1.xattrs_pb2 import ListXattrsRequest as ListXattrsRequest
+from quartet.files.v1.xattrs_pb2 import ListXattrsResponse as ListXattrsResponse
+from quartet.files.v1.xattrs_pb2 import RemoveXattrRequest as RemoveXattrRequest
+from quartet.files.v1.xattrs_pb2 import RemoveXattrResponse as RemoveXattrResponse
+from quartet.files.v1.xattrs_pb2 import SetXattrRequest as SetXattrRequest
+from quartet.files.v1.xattrs_pb2 import SetXattrResponse as SetXattrResponse
+from quartet.files.v1.xattrs_pb2 import Xattr as Xattr
+from quartet.files.v1.xattrs_pb2 import XattrsResult as XattrsResult
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,34 +75,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _EntryType:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _EntryTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryType.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    ENTRY_TYPE_UNSPECIFIED: _EntryType.ValueType  # 0
-    """Not given: CreateFile makes a file."""
-    ENTRY_TYPE_FILE: _EntryType.ValueType  # 1
-    """A file."""
-    ENTRY_TYPE_DIRECTORY: _EntryType.ValueType  # 2
-    """A directory."""
-    ENTRY_TYPE_SYMLINK: _EntryType.ValueType  # 3
-    """A symbolic link."""
-
-class EntryType(_EntryType, metaclass=_EntryTypeEnumTypeWrapper):
-    """EntryType says what an entry is."""
-
-ENTRY_TYPE_UNSPECIFIED: EntryType.ValueType  # 0
-"""Not given: CreateFile makes a file."""
-ENTRY_TYPE_FILE: EntryType.ValueType  # 1
-"""A file."""
-ENTRY_TYPE_DIRECTORY: EntryType.ValueType  # 2
-"""A directory."""
-ENTRY_TYPE_SYMLINK: EntryType.ValueType  # 3
-"""A symbolic link."""
-Global___EntryType: _TypeAlias = EntryType  # noqa: Y015
 
 class _RenameMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -77,150 +104,6 @@ RENAME_MODE_EXCHANGE: RenameMode.ValueType  # 3
 """Both must exist and change places."""
 Global___RenameMode: _TypeAlias = RenameMode  # noqa: Y015
 
-class _EventType:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    EVENT_TYPE_UNSPECIFIED: _EventType.ValueType  # 0
-    """Never sent."""
-    EVENT_TYPE_CREATED: _EventType.ValueType  # 1
-    """An entry came to be."""
-    EVENT_TYPE_MODIFIED: _EventType.ValueType  # 2
-    """An entry's attributes changed."""
-    EVENT_TYPE_DELETED: _EventType.ValueType  # 3
-    """An entry went away; one event for a directory deleted with everything below it."""
-    EVENT_TYPE_RENAMED: _EventType.ValueType  # 4
-    """An entry moved from `old_path` to `path`; one event for a directory with everything below it."""
-    EVENT_TYPE_XATTR: _EventType.ValueType  # 5
-    """An extended attribute was written or removed."""
-
-class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
-    """EventType says what happened."""
-
-EVENT_TYPE_UNSPECIFIED: EventType.ValueType  # 0
-"""Never sent."""
-EVENT_TYPE_CREATED: EventType.ValueType  # 1
-"""An entry came to be."""
-EVENT_TYPE_MODIFIED: EventType.ValueType  # 2
-"""An entry's attributes changed."""
-EVENT_TYPE_DELETED: EventType.ValueType  # 3
-"""An entry went away; one event for a directory deleted with everything below it."""
-EVENT_TYPE_RENAMED: EventType.ValueType  # 4
-"""An entry moved from `old_path` to `path`; one event for a directory with everything below it."""
-EVENT_TYPE_XATTR: EventType.ValueType  # 5
-"""An extended attribute was written or removed."""
-Global___EventType: _TypeAlias = EventType  # noqa: Y015
-
-@_typing.final
-class Attributes(_message.Message):
-    """Attributes are what callers say about an entry; the server stores them and checks only their limits."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SIZE_FIELD_NUMBER: _builtins.int
-    MIME_FIELD_NUMBER: _builtins.int
-    DIGEST_FIELD_NUMBER: _builtins.int
-    MODE_FIELD_NUMBER: _builtins.int
-    OWNER_FIELD_NUMBER: _builtins.int
-    MTIME_FIELD_NUMBER: _builtins.int
-    SYMLINK_TARGET_FIELD_NUMBER: _builtins.int
-    size: _builtins.int
-    """Length of the content in bytes, 0 to 2^63-1."""
-    mime: _builtins.str
-    """Media type, such as `text/plain`; at most 255 bytes."""
-    digest: _builtins.bytes
-    """Digest of the content as the client computed it, such as the 32 bytes of a SHA-256; at most 64 bytes."""
-    mode: _builtins.int
-    """POSIX permission bits, 0 to 0o7777."""
-    owner: _builtins.str
-    """Who owns it; at most 255 bytes."""
-    symlink_target: _builtins.str
-    """Where a symbolic link points, at most 4,096 bytes; empty for everything else."""
-    @_builtins.property
-    def mtime(self) -> _timestamp_pb2.Timestamp:
-        """When the content changed, as the client knows it."""
-
-    def __init__(
-        self,
-        *,
-        size: _builtins.int = ...,
-        mime: _builtins.str = ...,
-        digest: _builtins.bytes = ...,
-        mode: _builtins.int = ...,
-        owner: _builtins.str = ...,
-        mtime: _timestamp_pb2.Timestamp | None = ...,
-        symlink_target: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["mtime", b"mtime"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "mime", b"mime", "mode", b"mode", "mtime", b"mtime", "owner", b"owner", "size", b"size", "symlink_target", b"symlink_target"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Attributes: _TypeAlias = Attributes  # noqa: Y015
-
-@_typing.final
-class Entry(_message.Message):
-    """Entry is one file, directory or symbolic link."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATH_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    INO_FIELD_NUMBER: _builtins.int
-    TYPE_FIELD_NUMBER: _builtins.int
-    ATTRIBUTES_FIELD_NUMBER: _builtins.int
-    ETAG_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    UPDATE_TIME_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
-    path: _builtins.str
-    """Absolute path by which it was reached."""
-    name: _builtins.str
-    """Last component of the path as it was spelled at creation; empty for the root."""
-    ino: _builtins.int
-    """Inode number: unique in its zone, never used again, kept by renames."""
-    type: Global___EntryType.ValueType
-    """What it is."""
-    etag: _builtins.str
-    """Opaque version `ino.gen` for `if_match`; empty where List was asked for no detail."""
-    revision: _builtins.int
-    """Revision at which it was read or written."""
-    @_builtins.property
-    def attributes(self) -> Global___Attributes:
-        """Attributes; unset where List was asked for no detail."""
-
-    @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When the server created it."""
-
-    @_builtins.property
-    def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When the server last changed its attributes."""
-
-    def __init__(
-        self,
-        *,
-        path: _builtins.str = ...,
-        name: _builtins.str = ...,
-        ino: _builtins.int = ...,
-        type: Global___EntryType.ValueType = ...,
-        attributes: Global___Attributes | None = ...,
-        etag: _builtins.str = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-        update_time: _timestamp_pb2.Timestamp | None = ...,
-        revision: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "etag", b"etag", "ino", b"ino", "name", b"name", "path", b"path", "revision", b"revision", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Entry: _TypeAlias = Entry  # noqa: Y015
-
 @_typing.final
 class MkdirRequest(_message.Message):
     """MkdirRequest asks for a directory."""
@@ -232,6 +115,7 @@ class MkdirRequest(_message.Message):
     PARENTS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the directory."""
     parents: _builtins.bool
@@ -243,21 +127,26 @@ class MkdirRequest(_message.Message):
     if_none_match: _builtins.str
     """`*` refuses an existing directory even with `parents`; other values are refused."""
     @_builtins.property
-    def attributes(self) -> Global___Attributes:
+    def attributes(self) -> _entries_pb2.Attributes:
         """Attributes of the directory; only mode, owner and mtime may be set."""
+
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
 
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
-        attributes: Global___Attributes | None = ...,
+        attributes: _entries_pb2.Attributes | None = ...,
         parents: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         if_none_match: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "if_none_match", b"if_none_match", "parents", b"parents", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "fence", b"fence", "if_none_match", b"if_none_match", "parents", b"parents", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -276,9 +165,10 @@ class CreateFileRequest(_message.Message):
     IF_MATCH_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the file; its parent must exist."""
-    type: Global___EntryType.ValueType
+    type: _entries_pb2.EntryType.ValueType
     """File (default) or symbolic link."""
     overwrite: _builtins.bool
     """Replace the attributes of an existing entry of the same type instead of refusing it; the ino stays."""
@@ -289,57 +179,32 @@ class CreateFileRequest(_message.Message):
     request_id: _builtins.str
     """Repeats of this id get the first answer; see the service."""
     @_builtins.property
-    def attributes(self) -> Global___Attributes:
+    def attributes(self) -> _entries_pb2.Attributes:
         """Attributes of the file."""
+
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
 
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
-        attributes: Global___Attributes | None = ...,
-        type: Global___EntryType.ValueType = ...,
+        attributes: _entries_pb2.Attributes | None = ...,
+        type: _entries_pb2.EntryType.ValueType = ...,
         overwrite: _builtins.bool = ...,
         if_match: _builtins.str = ...,
         if_none_match: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "if_match", b"if_match", "if_none_match", b"if_none_match", "overwrite", b"overwrite", "path", b"path", "request_id", b"request_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "fence", b"fence", "if_match", b"if_match", "if_none_match", b"if_none_match", "overwrite", b"overwrite", "path", b"path", "request_id", b"request_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateFileRequest: _TypeAlias = CreateFileRequest  # noqa: Y015
-
-@_typing.final
-class Failure(_message.Message):
-    """Failure tells why one item of a batch failed, as the error of the call for a single item would have."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CODE_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    code: _builtins.int
-    """gRPC status code, never 0."""
-    reason: _builtins.str
-    """Reason, as in google.rpc.ErrorInfo with the domain quartet.dev."""
-    message: _builtins.str
-    """What went wrong, for people."""
-    def __init__(
-        self,
-        *,
-        code: _builtins.int = ...,
-        reason: _builtins.str = ...,
-        message: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "reason", b"reason"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Failure: _TypeAlias = Failure  # noqa: Y015
 
 @_typing.final
 class CreateEntry(_message.Message):
@@ -352,18 +217,18 @@ class CreateEntry(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the entry."""
-    type: Global___EntryType.ValueType
+    type: _entries_pb2.EntryType.ValueType
     """File (default), directory or symbolic link."""
     @_builtins.property
-    def attributes(self) -> Global___Attributes:
+    def attributes(self) -> _entries_pb2.Attributes:
         """Attributes of the entry."""
 
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
-        type: Global___EntryType.ValueType = ...,
-        attributes: Global___Attributes | None = ...,
+        type: _entries_pb2.EntryType.ValueType = ...,
+        attributes: _entries_pb2.Attributes | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -381,21 +246,27 @@ class BatchCreateRequest(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Repeats of this id get the results of those entries that were created, and try the others again."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateEntry]:
         """1 to 1,000 entries, created in this order."""
 
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___CreateEntry] | None = ...,
         request_id: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "fence", b"fence", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -415,13 +286,13 @@ class CreateResult(_message.Message):
     etag: _builtins.str
     """Etag; empty when it was not created."""
     @_builtins.property
-    def failure(self) -> Global___Failure:
+    def failure(self) -> _entries_pb2.Failure:
         """Unset when the entry was created, else why not: what Mkdir or CreateFile would have answered."""
 
     def __init__(
         self,
         *,
-        failure: Global___Failure | None = ...,
+        failure: _entries_pb2.Failure | None = ...,
         ino: _builtins.int = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
@@ -474,22 +345,26 @@ class StatRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     SERIALIZABLE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the entry."""
     serializable: _builtins.bool
     """Read what this node has, without a quorum round: some committed prefix."""
     revision: _builtins.int
     """Read at this past revision; 0 for now. OUT_OF_RANGE (REVISION_COMPACTED, REVISION_FUTURE) when it cannot be had."""
+    follow: _builtins.bool
+    """Read what a symbolic link leads to; the answer has the target's path."""
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         serializable: _builtins.bool = ...,
         revision: _builtins.int = ...,
+        follow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "revision", b"revision", "serializable", b"serializable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "path", b"path", "revision", b"revision", "serializable", b"serializable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -504,10 +379,13 @@ class BatchStatRequest(_message.Message):
     PATHS_FIELD_NUMBER: _builtins.int
     SERIALIZABLE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
     serializable: _builtins.bool
     """Read what this node has, without a quorum round: some committed prefix."""
     revision: _builtins.int
     """Read at this past revision; 0 for now."""
+    follow: _builtins.bool
+    """Read what symbolic links lead to; the answers have the targets' paths."""
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 1,000 paths."""
@@ -518,10 +396,11 @@ class BatchStatRequest(_message.Message):
         paths: _abc.Iterable[_builtins.str] | None = ...,
         serializable: _builtins.bool = ...,
         revision: _builtins.int = ...,
+        follow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["paths", b"paths", "revision", b"revision", "serializable", b"serializable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "paths", b"paths", "revision", b"revision", "serializable", b"serializable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -536,18 +415,18 @@ class StatResult(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     ENTRY_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def failure(self) -> Global___Failure:
+    def failure(self) -> _entries_pb2.Failure:
         """Unset when the entry exists, else why it could not be read."""
 
     @_builtins.property
-    def entry(self) -> Global___Entry:
+    def entry(self) -> _entries_pb2.Entry:
         """The entry; unset when it could not be read."""
 
     def __init__(
         self,
         *,
-        failure: Global___Failure | None = ...,
-        entry: Global___Entry | None = ...,
+        failure: _entries_pb2.Failure | None = ...,
+        entry: _entries_pb2.Entry | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -596,6 +475,10 @@ class ListRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     SERIALIZABLE_FIELD_NUMBER: _builtins.int
+    RECURSIVE_FIELD_NUMBER: _builtins.int
+    GLOB_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the directory."""
     page_size: _builtins.int
@@ -606,6 +489,16 @@ class ListRequest(_message.Message):
     """Read the attributes, etag and times of each entry too."""
     serializable: _builtins.bool
     """Read what this node has, without a quorum round: some committed prefix."""
+    recursive: _builtins.bool
+    """Everything below the directory."""
+    glob: _builtins.str
+    """Only what matches this pattern, which is relative to `path` and decides by itself how deep to look: `*`, `?` and
+    `[...]` stand for characters of a name, `**` for any number of directories. At most 1,024 bytes and 64 components.
+    """
+    type: _entries_pb2.EntryType.ValueType
+    """Only entries of this type."""
+    follow: _builtins.bool
+    """Read the directory that a symbolic link leads to; the answer has the target's paths. Links below are not followed."""
     def __init__(
         self,
         *,
@@ -614,10 +507,14 @@ class ListRequest(_message.Message):
         page_token: _builtins.str = ...,
         detail: _builtins.bool = ...,
         serializable: _builtins.bool = ...,
+        recursive: _builtins.bool = ...,
+        glob: _builtins.str = ...,
+        type: _entries_pb2.EntryType.ValueType = ...,
+        follow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "page_size", b"page_size", "page_token", b"page_token", "path", b"path", "serializable", b"serializable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "follow", b"follow", "glob", b"glob", "page_size", b"page_size", "page_token", b"page_token", "path", b"path", "recursive", b"recursive", "serializable", b"serializable", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -640,13 +537,13 @@ class ListResponse(_message.Message):
     snapshot_lost: _builtins.bool
     """The first page's revision was compacted: this page and those after it show a later one."""
     @_builtins.property
-    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]:
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_entries_pb2.Entry]:
         """Entries in the order of their names' NFC bytes."""
 
     def __init__(
         self,
         *,
-        entries: _abc.Iterable[Global___Entry] | None = ...,
+        entries: _abc.Iterable[_entries_pb2.Entry] | None = ...,
         next_page_token: _builtins.str = ...,
         revision: _builtins.int = ...,
         snapshot_lost: _builtins.bool = ...,
@@ -660,6 +557,56 @@ class ListResponse(_message.Message):
 Global___ListResponse: _TypeAlias = ListResponse  # noqa: Y015
 
 @_typing.final
+class TouchRequest(_message.Message):
+    """TouchRequest asks for a new mtime."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    MTIME_FIELD_NUMBER: _builtins.int
+    NO_CREATE_FIELD_NUMBER: _builtins.int
+    IF_MATCH_FIELD_NUMBER: _builtins.int
+    IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Path of the entry; the parent must exist."""
+    no_create: _builtins.bool
+    """NOT_FOUND (FILE_NOT_FOUND) where there is nothing, instead of a new file."""
+    if_match: _builtins.str
+    """Etag which the entry must have."""
+    if_none_match: _builtins.str
+    """Etag which the entry must not have; `*` for none at all."""
+    request_id: _builtins.str
+    """Repeats of this id get the first answer; see the service."""
+    @_builtins.property
+    def mtime(self) -> _timestamp_pb2.Timestamp:
+        """The new time; unset for now, as the server has it."""
+
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        mtime: _timestamp_pb2.Timestamp | None = ...,
+        no_create: _builtins.bool = ...,
+        if_match: _builtins.str = ...,
+        if_none_match: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "mtime", b"mtime"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "if_match", b"if_match", "if_none_match", b"if_none_match", "mtime", b"mtime", "no_create", b"no_create", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TouchRequest: _TypeAlias = TouchRequest  # noqa: Y015
+
+@_typing.final
 class SetAttributesRequest(_message.Message):
     """SetAttributesRequest asks for a change of attributes."""
 
@@ -671,6 +618,7 @@ class SetAttributesRequest(_message.Message):
     IF_MATCH_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the entry."""
     if_match: _builtins.str
@@ -680,26 +628,31 @@ class SetAttributesRequest(_message.Message):
     request_id: _builtins.str
     """Repeats of this id get the first answer; see the service."""
     @_builtins.property
-    def attributes(self) -> Global___Attributes:
+    def attributes(self) -> _entries_pb2.Attributes:
         """New values."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Which fields of `attributes` to take, such as `size,digest`; empty or `*` for all."""
 
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
-        attributes: Global___Attributes | None = ...,
+        attributes: _entries_pb2.Attributes | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         if_match: _builtins.str = ...,
         if_none_match: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "fence", b"fence", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "if_match", b"if_match", "if_none_match", b"if_none_match", "path", b"path", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "fence", b"fence", "if_match", b"if_match", "if_none_match", b"if_none_match", "path", b"path", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -718,6 +671,7 @@ class RenameRequest(_message.Message):
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
     DESTINATION_IF_MATCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Path of the entry to move."""
     destination: _builtins.str
@@ -732,6 +686,10 @@ class RenameRequest(_message.Message):
     """Etag which the destination must have."""
     request_id: _builtins.str
     """Repeats of this id get the first answer; see the service."""
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
@@ -742,10 +700,11 @@ class RenameRequest(_message.Message):
         if_none_match: _builtins.str = ...,
         destination_if_match: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "destination_if_match", b"destination_if_match", "if_match", b"if_match", "if_none_match", b"if_none_match", "mode", b"mode", "request_id", b"request_id", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "destination_if_match", b"destination_if_match", "fence", b"fence", "if_match", b"if_match", "if_none_match", b"if_none_match", "mode", b"mode", "request_id", b"request_id", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -792,16 +751,24 @@ class DeleteRequest(_message.Message):
     IF_MATCH_FIELD_NUMBER: _builtins.int
     IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PERMANENT_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the entry; not the root."""
     recursive: _builtins.bool
-    """Remove a directory with everything below it."""
+    """Put the entry into the trash, with everything below it when it is a directory."""
     if_match: _builtins.str
     """Etag which the entry must have."""
     if_none_match: _builtins.str
     """Etag which the entry must not have."""
     request_id: _builtins.str
     """Repeats of this id get the first answer; see the service."""
+    permanent: _builtins.bool
+    """With `recursive`: past the trash, for good. The space is reclaimed in the background."""
+    @_builtins.property
+    def fence(self) -> _locks_pb2.Fence:
+        """A lock that must be held; see the service."""
+
     def __init__(
         self,
         *,
@@ -810,10 +777,12 @@ class DeleteRequest(_message.Message):
         if_match: _builtins.str = ...,
         if_none_match: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        permanent: _builtins.bool = ...,
+        fence: _locks_pb2.Fence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_match", b"if_match", "if_none_match", b"if_none_match", "path", b"path", "recursive", b"recursive", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "if_match", b"if_match", "if_none_match", b"if_none_match", "path", b"path", "permanent", b"permanent", "recursive", b"recursive", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -827,446 +796,24 @@ class DeleteResponse(_message.Message):
 
     INO_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    TRASH_ID_FIELD_NUMBER: _builtins.int
     ino: _builtins.int
     """Inode number of what was deleted."""
     revision: _builtins.int
     """Revision of the deletion."""
+    trash_id: _builtins.str
+    """Under which id it is in the trash; empty when it is not there."""
     def __init__(
         self,
         *,
         ino: _builtins.int = ...,
         revision: _builtins.int = ...,
+        trash_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "revision", b"revision", "trash_id", b"trash_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteResponse: _TypeAlias = DeleteResponse  # noqa: Y015
-
-@_typing.final
-class Xattr(_message.Message):
-    """Xattr is an extended attribute."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    VALUE_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """Name: UTF-8, 1 to 255 bytes, no NUL."""
-    value: _builtins.bytes
-    """Value, at most 65,536 bytes."""
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        value: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Xattr: _TypeAlias = Xattr  # noqa: Y015
-
-@_typing.final
-class SetXattrRequest(_message.Message):
-    """SetXattrRequest asks for an extended attribute to be written."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATH_FIELD_NUMBER: _builtins.int
-    XATTR_FIELD_NUMBER: _builtins.int
-    IF_MATCH_FIELD_NUMBER: _builtins.int
-    IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    path: _builtins.str
-    """Path of the entry."""
-    if_match: _builtins.str
-    """Etag which the entry must have."""
-    if_none_match: _builtins.str
-    """Etag which the entry must not have."""
-    request_id: _builtins.str
-    """Repeats of this id get the first answer; see the service."""
-    @_builtins.property
-    def xattr(self) -> Global___Xattr:
-        """The attribute."""
-
-    def __init__(
-        self,
-        *,
-        path: _builtins.str = ...,
-        xattr: Global___Xattr | None = ...,
-        if_match: _builtins.str = ...,
-        if_none_match: _builtins.str = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["xattr", b"xattr"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_match", b"if_match", "if_none_match", b"if_none_match", "path", b"path", "request_id", b"request_id", "xattr", b"xattr"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SetXattrRequest: _TypeAlias = SetXattrRequest  # noqa: Y015
-
-@_typing.final
-class SetXattrResponse(_message.Message):
-    """SetXattrResponse tells when it was written."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REVISION_FIELD_NUMBER: _builtins.int
-    revision: _builtins.int
-    """Revision of the write."""
-    def __init__(
-        self,
-        *,
-        revision: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SetXattrResponse: _TypeAlias = SetXattrResponse  # noqa: Y015
-
-@_typing.final
-class GetXattrRequest(_message.Message):
-    """GetXattrRequest names an extended attribute."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATH_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    SERIALIZABLE_FIELD_NUMBER: _builtins.int
-    path: _builtins.str
-    """Path of the entry."""
-    name: _builtins.str
-    """Name of the attribute."""
-    serializable: _builtins.bool
-    """Read what this node has, without a quorum round: some committed prefix."""
-    def __init__(
-        self,
-        *,
-        path: _builtins.str = ...,
-        name: _builtins.str = ...,
-        serializable: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "path", b"path", "serializable", b"serializable"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetXattrRequest: _TypeAlias = GetXattrRequest  # noqa: Y015
-
-@_typing.final
-class ListXattrsRequest(_message.Message):
-    """ListXattrsRequest names an entry."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATH_FIELD_NUMBER: _builtins.int
-    SERIALIZABLE_FIELD_NUMBER: _builtins.int
-    path: _builtins.str
-    """Path of the entry."""
-    serializable: _builtins.bool
-    """Read what this node has, without a quorum round: some committed prefix."""
-    def __init__(
-        self,
-        *,
-        path: _builtins.str = ...,
-        serializable: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "serializable", b"serializable"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListXattrsRequest: _TypeAlias = ListXattrsRequest  # noqa: Y015
-
-@_typing.final
-class ListXattrsResponse(_message.Message):
-    """ListXattrsResponse holds an entry's extended attributes."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    XATTRS_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
-    revision: _builtins.int
-    """Revision at which they were read."""
-    @_builtins.property
-    def xattrs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Xattr]:
-        """At most 64, by name."""
-
-    def __init__(
-        self,
-        *,
-        xattrs: _abc.Iterable[Global___Xattr] | None = ...,
-        revision: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "xattrs", b"xattrs"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListXattrsResponse: _TypeAlias = ListXattrsResponse  # noqa: Y015
-
-@_typing.final
-class RemoveXattrRequest(_message.Message):
-    """RemoveXattrRequest asks for an extended attribute to be deleted."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATH_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    IF_MATCH_FIELD_NUMBER: _builtins.int
-    IF_NONE_MATCH_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    path: _builtins.str
-    """Path of the entry."""
-    name: _builtins.str
-    """Name of the attribute."""
-    if_match: _builtins.str
-    """Etag which the entry must have."""
-    if_none_match: _builtins.str
-    """Etag which the entry must not have."""
-    request_id: _builtins.str
-    """Repeats of this id get the first answer; see the service."""
-    def __init__(
-        self,
-        *,
-        path: _builtins.str = ...,
-        name: _builtins.str = ...,
-        if_match: _builtins.str = ...,
-        if_none_match: _builtins.str = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_match", b"if_match", "if_none_match", b"if_none_match", "name", b"name", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RemoveXattrRequest: _TypeAlias = RemoveXattrRequest  # noqa: Y015
-
-@_typing.final
-class RemoveXattrResponse(_message.Message):
-    """RemoveXattrResponse tells when it was deleted."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REVISION_FIELD_NUMBER: _builtins.int
-    revision: _builtins.int
-    """Revision of the deletion."""
-    def __init__(
-        self,
-        *,
-        revision: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RemoveXattrResponse: _TypeAlias = RemoveXattrResponse  # noqa: Y015
-
-@_typing.final
-class BatchGetXattrsRequest(_message.Message):
-    """BatchGetXattrsRequest names entries and attributes."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATHS_FIELD_NUMBER: _builtins.int
-    NAMES_FIELD_NUMBER: _builtins.int
-    SERIALIZABLE_FIELD_NUMBER: _builtins.int
-    serializable: _builtins.bool
-    """Read what this node has, without a quorum round: some committed prefix."""
-    @_builtins.property
-    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 1,000 paths."""
-
-    @_builtins.property
-    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names to read, at most 64; empty for all. The answer must fit in 4 MiB, else RESOURCE_EXHAUSTED."""
-
-    def __init__(
-        self,
-        *,
-        paths: _abc.Iterable[_builtins.str] | None = ...,
-        names: _abc.Iterable[_builtins.str] | None = ...,
-        serializable: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "paths", b"paths", "serializable", b"serializable"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___BatchGetXattrsRequest: _TypeAlias = BatchGetXattrsRequest  # noqa: Y015
-
-@_typing.final
-class XattrsResult(_message.Message):
-    """XattrsResult is the outcome of one path of a batch."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FAILURE_FIELD_NUMBER: _builtins.int
-    XATTRS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def failure(self) -> Global___Failure:
-        """Unset when the entry exists, else why it could not be read."""
-
-    @_builtins.property
-    def xattrs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Xattr]:
-        """The attributes found, by name."""
-
-    def __init__(
-        self,
-        *,
-        failure: Global___Failure | None = ...,
-        xattrs: _abc.Iterable[Global___Xattr] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "xattrs", b"xattrs"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___XattrsResult: _TypeAlias = XattrsResult  # noqa: Y015
-
-@_typing.final
-class BatchGetXattrsResponse(_message.Message):
-    """BatchGetXattrsResponse holds one result per path."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RESULTS_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
-    revision: _builtins.int
-    """Revision at which all were read."""
-    @_builtins.property
-    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___XattrsResult]:
-        """Results in the order of the request's paths."""
-
-    def __init__(
-        self,
-        *,
-        results: _abc.Iterable[Global___XattrsResult] | None = ...,
-        revision: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results", "revision", b"revision"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___BatchGetXattrsResponse: _TypeAlias = BatchGetXattrsResponse  # noqa: Y015
-
-@_typing.final
-class WatchRequest(_message.Message):
-    """WatchRequest names a tree."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATH_FIELD_NUMBER: _builtins.int
-    RECURSIVE_FIELD_NUMBER: _builtins.int
-    START_REVISION_FIELD_NUMBER: _builtins.int
-    path: _builtins.str
-    """Path of a directory or file; it need not exist yet. Events are matched by path, at the time of the event."""
-    recursive: _builtins.bool
-    """Everything below the path; without it the entry itself and, for a directory, its own entries."""
-    start_revision: _builtins.int
-    """First revision to tell; 0 for what happens from now on. To resume, give the last answer's revision plus one."""
-    def __init__(
-        self,
-        *,
-        path: _builtins.str = ...,
-        recursive: _builtins.bool = ...,
-        start_revision: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "recursive", b"recursive", "start_revision", b"start_revision"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
-
-@_typing.final
-class Event(_message.Message):
-    """Event is one change."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TYPE_FIELD_NUMBER: _builtins.int
-    PATH_FIELD_NUMBER: _builtins.int
-    OLD_PATH_FIELD_NUMBER: _builtins.int
-    INO_FIELD_NUMBER: _builtins.int
-    ENTRY_TYPE_FIELD_NUMBER: _builtins.int
-    XATTR_FIELD_NUMBER: _builtins.int
-    type: Global___EventType.ValueType
-    """What happened."""
-    path: _builtins.str
-    """Path after the change; of a deleted entry, its last path."""
-    old_path: _builtins.str
-    """Path before the change; only for RENAMED."""
-    ino: _builtins.int
-    """Inode number."""
-    entry_type: Global___EntryType.ValueType
-    """What it is."""
-    xattr: _builtins.str
-    """Name of the extended attribute; only for XATTR."""
-    def __init__(
-        self,
-        *,
-        type: Global___EventType.ValueType = ...,
-        path: _builtins.str = ...,
-        old_path: _builtins.str = ...,
-        ino: _builtins.int = ...,
-        entry_type: Global___EntryType.ValueType = ...,
-        xattr: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_type", b"entry_type", "ino", b"ino", "old_path", b"old_path", "path", b"path", "type", b"type", "xattr", b"xattr"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Event: _TypeAlias = Event  # noqa: Y015
-
-@_typing.final
-class WatchResponse(_message.Message):
-    """WatchResponse holds all matching events of one revision. The first one has none and tells from where the watch sees;
-    further empty ones come about every ten seconds without events, so that a resuming client need not go far back.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REVISION_FIELD_NUMBER: _builtins.int
-    EVENTS_FIELD_NUMBER: _builtins.int
-    revision: _builtins.int
-    """Revision up to which everything has been told."""
-    @_builtins.property
-    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
-        """What happened at this revision."""
-
-    def __init__(
-        self,
-        *,
-        revision: _builtins.int = ...,
-        events: _abc.Iterable[Global___Event] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "revision", b"revision"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015

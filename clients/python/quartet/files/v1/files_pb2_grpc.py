@@ -3,7 +3,14 @@
 import grpc
 import warnings
 
+from quartet.files.v1 import entries_pb2 as quartet_dot_files_dot_v1_dot_entries__pb2
 from quartet.files.v1 import files_pb2 as quartet_dot_files_dot_v1_dot_files__pb2
+from quartet.files.v1 import locks_pb2 as quartet_dot_files_dot_v1_dot_locks__pb2
+from quartet.files.v1 import quotas_pb2 as quartet_dot_files_dot_v1_dot_quotas__pb2
+from quartet.files.v1 import roots_pb2 as quartet_dot_files_dot_v1_dot_roots__pb2
+from quartet.files.v1 import trash_pb2 as quartet_dot_files_dot_v1_dot_trash__pb2
+from quartet.files.v1 import watch_pb2 as quartet_dot_files_dot_v1_dot_watch__pb2
+from quartet.files.v1 import xattrs_pb2 as quartet_dot_files_dot_v1_dot_xattrs__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -30,9 +37,19 @@ class FileServiceStub:
 
     Zone: the `quartet-zone` metadata key, `default` without one. No call can reach another zone's tree.
 
+    Principals: who calls, as the common name of the client certificate says. The holder of a certificate for every zone may
+    act for another principal with the metadata key `quartet-principal`; so may any caller where no certificates are asked
+    for. A principal may have a directory for its root (SetPrincipalRoot): its paths begin there, and FAILED_PRECONDITION
+    (PRINCIPAL_ROOT_LOST) answers every call when that directory is gone. Its trash is what was deleted below the root; to
+    empty it, it gives ids. A watch keeps the root with which it began.
+
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
-    creation is kept. Symbolic links are never followed. One trailing `/` is ignored.
+    creation is kept. One trailing `/` is ignored.
+
+    Symbolic links: never followed on the way to a path's last component. Reads that have `follow` go one link further when
+    the last component is one: its target is taken from the directory that holds the link, or from the root when it begins
+    with `/`; `..` goes up, from the root nowhere. A link that leads to a link is FAILED_PRECONDITION (LINK_CHAIN).
 
     Consistency: reads are linearizable unless `serializable` is set; writes always are. A call that takes several reads
     answers from one revision.
@@ -44,6 +61,9 @@ class FileServiceStub:
     Etags: `ino.gen`, changed by every change of the entry's attributes and by nothing else. `if_match` demands that the
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
+
+    Fences: a mutating call that carries the `fence` of a lock is done only while the lock is held, as its own transaction
+    checks; else FAILED_PRECONDITION (LOCK_LOST), and nothing is changed.
 
     Errors of every call: INVALID_ARGUMENT (PATH_INVALID, FIELD_INVALID), NOT_FOUND (ZONE_NOT_FOUND, FILE_NOT_FOUND),
     FAILED_PRECONDITION (NOT_A_DIRECTORY), UNAVAILABLE (the Metastore cannot answer: OUTCOME_UNKNOWN says that a write may
@@ -59,12 +79,12 @@ class FileServiceStub:
         self.Mkdir = channel.unary_unary(
                 '/quartet.files.v1.FileService/Mkdir',
                 request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.MkdirRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
                 _registered_method=True)
         self.CreateFile = channel.unary_unary(
                 '/quartet.files.v1.FileService/CreateFile',
                 request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.CreateFileRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
                 _registered_method=True)
         self.BatchCreate = channel.unary_unary(
                 '/quartet.files.v1.FileService/BatchCreate',
@@ -74,7 +94,7 @@ class FileServiceStub:
         self.Stat = channel.unary_unary(
                 '/quartet.files.v1.FileService/Stat',
                 request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.StatRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
                 _registered_method=True)
         self.BatchStat = channel.unary_unary(
                 '/quartet.files.v1.FileService/BatchStat',
@@ -86,10 +106,15 @@ class FileServiceStub:
                 request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.ListRequest.SerializeToString,
                 response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.ListResponse.FromString,
                 _registered_method=True)
+        self.Touch = channel.unary_unary(
+                '/quartet.files.v1.FileService/Touch',
+                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.TouchRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
+                _registered_method=True)
         self.SetAttributes = channel.unary_unary(
                 '/quartet.files.v1.FileService/SetAttributes',
                 request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.SetAttributesRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
                 _registered_method=True)
         self.Rename = channel.unary_unary(
                 '/quartet.files.v1.FileService/Rename',
@@ -101,35 +126,95 @@ class FileServiceStub:
                 request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.ListTrash = channel.unary_unary(
+                '/quartet.files.v1.FileService/ListTrash',
+                request_serializer=quartet_dot_files_dot_v1_dot_trash__pb2.ListTrashRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_trash__pb2.ListTrashResponse.FromString,
+                _registered_method=True)
+        self.RestoreFromTrash = channel.unary_unary(
+                '/quartet.files.v1.FileService/RestoreFromTrash',
+                request_serializer=quartet_dot_files_dot_v1_dot_trash__pb2.RestoreFromTrashRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
+                _registered_method=True)
+        self.EmptyTrash = channel.unary_unary(
+                '/quartet.files.v1.FileService/EmptyTrash',
+                request_serializer=quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashResponse.FromString,
+                _registered_method=True)
         self.SetXattr = channel.unary_unary(
                 '/quartet.files.v1.FileService/SetXattr',
-                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.SetXattrRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.SetXattrResponse.FromString,
+                request_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.SetXattrRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.SetXattrResponse.FromString,
                 _registered_method=True)
         self.GetXattr = channel.unary_unary(
                 '/quartet.files.v1.FileService/GetXattr',
-                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.GetXattrRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.Xattr.FromString,
+                request_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.GetXattrRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.Xattr.FromString,
                 _registered_method=True)
         self.ListXattrs = channel.unary_unary(
                 '/quartet.files.v1.FileService/ListXattrs',
-                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.ListXattrsRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.ListXattrsResponse.FromString,
+                request_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.ListXattrsRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.ListXattrsResponse.FromString,
                 _registered_method=True)
         self.RemoveXattr = channel.unary_unary(
                 '/quartet.files.v1.FileService/RemoveXattr',
-                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.RemoveXattrRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.RemoveXattrResponse.FromString,
+                request_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.RemoveXattrRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.RemoveXattrResponse.FromString,
                 _registered_method=True)
         self.BatchGetXattrs = channel.unary_unary(
                 '/quartet.files.v1.FileService/BatchGetXattrs',
-                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.BatchGetXattrsRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.BatchGetXattrsResponse.FromString,
+                request_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsResponse.FromString,
+                _registered_method=True)
+        self.Lock = channel.unary_unary(
+                '/quartet.files.v1.FileService/Lock',
+                request_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.LockRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.HeldLock.FromString,
+                _registered_method=True)
+        self.RenewLock = channel.unary_unary(
+                '/quartet.files.v1.FileService/RenewLock',
+                request_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.RenewLockRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.RenewLockResponse.FromString,
+                _registered_method=True)
+        self.Unlock = channel.unary_unary(
+                '/quartet.files.v1.FileService/Unlock',
+                request_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.UnlockRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.UnlockResponse.FromString,
+                _registered_method=True)
+        self.SetQuota = channel.unary_unary(
+                '/quartet.files.v1.FileService/SetQuota',
+                request_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.SetQuotaRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.Quota.FromString,
+                _registered_method=True)
+        self.GetQuota = channel.unary_unary(
+                '/quartet.files.v1.FileService/GetQuota',
+                request_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.GetQuotaRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.Quota.FromString,
+                _registered_method=True)
+        self.RemoveQuota = channel.unary_unary(
+                '/quartet.files.v1.FileService/RemoveQuota',
+                request_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaResponse.FromString,
+                _registered_method=True)
+        self.SetPrincipalRoot = channel.unary_unary(
+                '/quartet.files.v1.FileService/SetPrincipalRoot',
+                request_serializer=quartet_dot_files_dot_v1_dot_roots__pb2.SetPrincipalRootRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_roots__pb2.PrincipalRoot.FromString,
+                _registered_method=True)
+        self.ListPrincipalRoots = channel.unary_unary(
+                '/quartet.files.v1.FileService/ListPrincipalRoots',
+                request_serializer=quartet_dot_files_dot_v1_dot_roots__pb2.ListPrincipalRootsRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_roots__pb2.ListPrincipalRootsResponse.FromString,
+                _registered_method=True)
+        self.RemovePrincipalRoot = channel.unary_unary(
+                '/quartet.files.v1.FileService/RemovePrincipalRoot',
+                request_serializer=quartet_dot_files_dot_v1_dot_roots__pb2.RemovePrincipalRootRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_roots__pb2.RemovePrincipalRootResponse.FromString,
                 _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/quartet.files.v1.FileService/Watch',
-                request_serializer=quartet_dot_files_dot_v1_dot_files__pb2.WatchRequest.SerializeToString,
-                response_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.WatchResponse.FromString,
+                request_serializer=quartet_dot_files_dot_v1_dot_watch__pb2.WatchRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_watch__pb2.WatchResponse.FromString,
                 _registered_method=True)
 
 
@@ -138,9 +223,19 @@ class FileServiceServicer:
 
     Zone: the `quartet-zone` metadata key, `default` without one. No call can reach another zone's tree.
 
+    Principals: who calls, as the common name of the client certificate says. The holder of a certificate for every zone may
+    act for another principal with the metadata key `quartet-principal`; so may any caller where no certificates are asked
+    for. A principal may have a directory for its root (SetPrincipalRoot): its paths begin there, and FAILED_PRECONDITION
+    (PRINCIPAL_ROOT_LOST) answers every call when that directory is gone. Its trash is what was deleted below the root; to
+    empty it, it gives ids. A watch keeps the root with which it began.
+
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
-    creation is kept. Symbolic links are never followed. One trailing `/` is ignored.
+    creation is kept. One trailing `/` is ignored.
+
+    Symbolic links: never followed on the way to a path's last component. Reads that have `follow` go one link further when
+    the last component is one: its target is taken from the directory that holds the link, or from the root when it begins
+    with `/`; `..` goes up, from the root nowhere. A link that leads to a link is FAILED_PRECONDITION (LINK_CHAIN).
 
     Consistency: reads are linearizable unless `serializable` is set; writes always are. A call that takes several reads
     answers from one revision.
@@ -152,6 +247,9 @@ class FileServiceServicer:
     Etags: `ino.gen`, changed by every change of the entry's attributes and by nothing else. `if_match` demands that the
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
+
+    Fences: a mutating call that carries the `fence` of a lock is done only while the lock is held, as its own transaction
+    checks; else FAILED_PRECONDITION (LOCK_LOST), and nothing is changed.
 
     Errors of every call: INVALID_ARGUMENT (PATH_INVALID, FIELD_INVALID), NOT_FOUND (ZONE_NOT_FOUND, FILE_NOT_FOUND),
     FAILED_PRECONDITION (NOT_A_DIRECTORY), UNAVAILABLE (the Metastore cannot answer: OUTCOME_UNKNOWN says that a write may
@@ -197,7 +295,16 @@ class FileServiceServicer:
 
     def List(self, request, context):
         """List reads a directory in pages, in the order of the names' NFC bytes. All pages show the revision of the first one,
-        unless it was compacted meanwhile, which the answer says.
+        unless it was compacted meanwhile, which the answer says. With `recursive` or `glob` it reads what is below too, each
+        directory before what it holds; directories deeper than 64 components, which no path reaches, are not looked into.
+        One call looks at 10,000 entries at most: with a filter a page can be short, even empty, and have a token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Touch(self, request, context):
+        """Touch makes an entry's mtime the given time, or now; it creates an empty file where there is nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,8 +328,31 @@ class FileServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Delete removes an entry. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless `recursive` is
-        set: then the whole tree below disappears at once, in constant time, and its space is reclaimed in the background.
+        """Delete removes an entry for good. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless
+        `recursive` is set: then the entry goes to the trash with the whole tree below it, at once and in constant time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTrash(self, request, context):
+        """ListTrash reads what recursive deletes have put away, the oldest first, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreFromTrash(self, request, context):
+        """RestoreFromTrash puts an entry back with everything below it, atomically and in constant time. NOT_FOUND
+        (TRASH_NOT_FOUND) when it is not in the trash any more; ALREADY_EXISTS when something has taken its place.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmptyTrash(self, request, context):
+        """EmptyTrash gives up what is in the trash, for good: it disappears from the trash at once, and its space is reclaimed
+        in the background.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -263,6 +393,73 @@ class FileServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Lock(self, request, context):
+        """Lock takes a lock of an entry, which others may not take until it is released or its time is over. ABORTED (LOCK_HELD)
+        while somebody has it. Locks keep nobody from writing: whoever wants to be kept from it sends the fence with the write.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewLock(self, request, context):
+        """RenewLock gives a lock its full time again. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unlock(self, request, context):
+        """Unlock gives a lock back. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetQuota(self, request, context):
+        """SetQuota limits what is below a directory, and counts it; a directory that holds something already is counted without a
+        pause. From then on a write that would pass a limit is RESOURCE_EXHAUSTED (QUOTA_EXCEEDED) and changes nothing, and a
+        directory that would leave or enter what a quota counts stays where it is: FAILED_PRECONDITION (QUOTA_CROSSED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQuota(self, request, context):
+        """GetQuota reads a directory's own quota. NOT_FOUND (QUOTA_NOT_FOUND) when it has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveQuota(self, request, context):
+        """RemoveQuota takes a directory's quota away. NOT_FOUND (QUOTA_NOT_FOUND) when it has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPrincipalRoot(self, request, context):
+        """SetPrincipalRoot makes a directory the root of all calls of a principal: no path and no link leads out of it, and the
+        directory may be renamed. For operators, whose certificate names every zone: PERMISSION_DENIED (SYSTEM_PROTECTED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPrincipalRoots(self, request, context):
+        """ListPrincipalRoots reads the zone's principals with a root of their own, in pages. For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemovePrincipalRoot(self, request, context):
+        """RemovePrincipalRoot lets a principal see the whole zone again. For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
         `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
@@ -277,12 +474,12 @@ def add_FileServiceServicer_to_server(servicer, server):
             'Mkdir': grpc.unary_unary_rpc_method_handler(
                     servicer.Mkdir,
                     request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.MkdirRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.SerializeToString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
             ),
             'CreateFile': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateFile,
                     request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.CreateFileRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.SerializeToString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
             ),
             'BatchCreate': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchCreate,
@@ -292,7 +489,7 @@ def add_FileServiceServicer_to_server(servicer, server):
             'Stat': grpc.unary_unary_rpc_method_handler(
                     servicer.Stat,
                     request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.StatRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.SerializeToString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
             ),
             'BatchStat': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchStat,
@@ -304,10 +501,15 @@ def add_FileServiceServicer_to_server(servicer, server):
                     request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.ListRequest.FromString,
                     response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.ListResponse.SerializeToString,
             ),
+            'Touch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Touch,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.TouchRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
+            ),
             'SetAttributes': grpc.unary_unary_rpc_method_handler(
                     servicer.SetAttributes,
                     request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.SetAttributesRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.Entry.SerializeToString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
             ),
             'Rename': grpc.unary_unary_rpc_method_handler(
                     servicer.Rename,
@@ -319,35 +521,95 @@ def add_FileServiceServicer_to_server(servicer, server):
                     request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.DeleteRequest.FromString,
                     response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.DeleteResponse.SerializeToString,
             ),
+            'ListTrash': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrash,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_trash__pb2.ListTrashRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_trash__pb2.ListTrashResponse.SerializeToString,
+            ),
+            'RestoreFromTrash': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreFromTrash,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_trash__pb2.RestoreFromTrashRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
+            ),
+            'EmptyTrash': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmptyTrash,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashResponse.SerializeToString,
+            ),
             'SetXattr': grpc.unary_unary_rpc_method_handler(
                     servicer.SetXattr,
-                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.SetXattrRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.SetXattrResponse.SerializeToString,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.SetXattrRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.SetXattrResponse.SerializeToString,
             ),
             'GetXattr': grpc.unary_unary_rpc_method_handler(
                     servicer.GetXattr,
-                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.GetXattrRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.Xattr.SerializeToString,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.GetXattrRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.Xattr.SerializeToString,
             ),
             'ListXattrs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListXattrs,
-                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.ListXattrsRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.ListXattrsResponse.SerializeToString,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.ListXattrsRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.ListXattrsResponse.SerializeToString,
             ),
             'RemoveXattr': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveXattr,
-                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.RemoveXattrRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.RemoveXattrResponse.SerializeToString,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.RemoveXattrRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.RemoveXattrResponse.SerializeToString,
             ),
             'BatchGetXattrs': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchGetXattrs,
-                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.BatchGetXattrsRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.BatchGetXattrsResponse.SerializeToString,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsResponse.SerializeToString,
+            ),
+            'Lock': grpc.unary_unary_rpc_method_handler(
+                    servicer.Lock,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.LockRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.HeldLock.SerializeToString,
+            ),
+            'RenewLock': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewLock,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.RenewLockRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.RenewLockResponse.SerializeToString,
+            ),
+            'Unlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unlock,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_locks__pb2.UnlockRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_locks__pb2.UnlockResponse.SerializeToString,
+            ),
+            'SetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetQuota,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.SetQuotaRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.Quota.SerializeToString,
+            ),
+            'GetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuota,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.GetQuotaRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.Quota.SerializeToString,
+            ),
+            'RemoveQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveQuota,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaResponse.SerializeToString,
+            ),
+            'SetPrincipalRoot': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPrincipalRoot,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_roots__pb2.SetPrincipalRootRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_roots__pb2.PrincipalRoot.SerializeToString,
+            ),
+            'ListPrincipalRoots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrincipalRoots,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_roots__pb2.ListPrincipalRootsRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_roots__pb2.ListPrincipalRootsResponse.SerializeToString,
+            ),
+            'RemovePrincipalRoot': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemovePrincipalRoot,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_roots__pb2.RemovePrincipalRootRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_roots__pb2.RemovePrincipalRootResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
-                    request_deserializer=quartet_dot_files_dot_v1_dot_files__pb2.WatchRequest.FromString,
-                    response_serializer=quartet_dot_files_dot_v1_dot_files__pb2.WatchResponse.SerializeToString,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_watch__pb2.WatchRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_watch__pb2.WatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -362,9 +624,19 @@ class FileService:
 
     Zone: the `quartet-zone` metadata key, `default` without one. No call can reach another zone's tree.
 
+    Principals: who calls, as the common name of the client certificate says. The holder of a certificate for every zone may
+    act for another principal with the metadata key `quartet-principal`; so may any caller where no certificates are asked
+    for. A principal may have a directory for its root (SetPrincipalRoot): its paths begin there, and FAILED_PRECONDITION
+    (PRINCIPAL_ROOT_LOST) answers every call when that directory is gone. Its trash is what was deleted below the root; to
+    empty it, it gives ids. A watch keeps the root with which it began.
+
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
-    creation is kept. Symbolic links are never followed. One trailing `/` is ignored.
+    creation is kept. One trailing `/` is ignored.
+
+    Symbolic links: never followed on the way to a path's last component. Reads that have `follow` go one link further when
+    the last component is one: its target is taken from the directory that holds the link, or from the root when it begins
+    with `/`; `..` goes up, from the root nowhere. A link that leads to a link is FAILED_PRECONDITION (LINK_CHAIN).
 
     Consistency: reads are linearizable unless `serializable` is set; writes always are. A call that takes several reads
     answers from one revision.
@@ -376,6 +648,9 @@ class FileService:
     Etags: `ino.gen`, changed by every change of the entry's attributes and by nothing else. `if_match` demands that the
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
+
+    Fences: a mutating call that carries the `fence` of a lock is done only while the lock is held, as its own transaction
+    checks; else FAILED_PRECONDITION (LOCK_LOST), and nothing is changed.
 
     Errors of every call: INVALID_ARGUMENT (PATH_INVALID, FIELD_INVALID), NOT_FOUND (ZONE_NOT_FOUND, FILE_NOT_FOUND),
     FAILED_PRECONDITION (NOT_A_DIRECTORY), UNAVAILABLE (the Metastore cannot answer: OUTCOME_UNKNOWN says that a write may
@@ -398,7 +673,7 @@ class FileService:
             target,
             '/quartet.files.v1.FileService/Mkdir',
             quartet_dot_files_dot_v1_dot_files__pb2.MkdirRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
             options,
             channel_credentials,
             insecure,
@@ -425,7 +700,7 @@ class FileService:
             target,
             '/quartet.files.v1.FileService/CreateFile',
             quartet_dot_files_dot_v1_dot_files__pb2.CreateFileRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
             options,
             channel_credentials,
             insecure,
@@ -479,7 +754,7 @@ class FileService:
             target,
             '/quartet.files.v1.FileService/Stat',
             quartet_dot_files_dot_v1_dot_files__pb2.StatRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
             options,
             channel_credentials,
             insecure,
@@ -545,6 +820,33 @@ class FileService:
             _registered_method=True)
 
     @staticmethod
+    def Touch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/Touch',
+            quartet_dot_files_dot_v1_dot_files__pb2.TouchRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SetAttributes(request,
             target,
             options=(),
@@ -560,7 +862,7 @@ class FileService:
             target,
             '/quartet.files.v1.FileService/SetAttributes',
             quartet_dot_files_dot_v1_dot_files__pb2.SetAttributesRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.Entry.FromString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
             options,
             channel_credentials,
             insecure,
@@ -626,6 +928,87 @@ class FileService:
             _registered_method=True)
 
     @staticmethod
+    def ListTrash(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/ListTrash',
+            quartet_dot_files_dot_v1_dot_trash__pb2.ListTrashRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_trash__pb2.ListTrashResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreFromTrash(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/RestoreFromTrash',
+            quartet_dot_files_dot_v1_dot_trash__pb2.RestoreFromTrashRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmptyTrash(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/EmptyTrash',
+            quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SetXattr(request,
             target,
             options=(),
@@ -640,8 +1023,8 @@ class FileService:
             request,
             target,
             '/quartet.files.v1.FileService/SetXattr',
-            quartet_dot_files_dot_v1_dot_files__pb2.SetXattrRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.SetXattrResponse.FromString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.SetXattrRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.SetXattrResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -667,8 +1050,8 @@ class FileService:
             request,
             target,
             '/quartet.files.v1.FileService/GetXattr',
-            quartet_dot_files_dot_v1_dot_files__pb2.GetXattrRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.Xattr.FromString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.GetXattrRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.Xattr.FromString,
             options,
             channel_credentials,
             insecure,
@@ -694,8 +1077,8 @@ class FileService:
             request,
             target,
             '/quartet.files.v1.FileService/ListXattrs',
-            quartet_dot_files_dot_v1_dot_files__pb2.ListXattrsRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.ListXattrsResponse.FromString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.ListXattrsRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.ListXattrsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -721,8 +1104,8 @@ class FileService:
             request,
             target,
             '/quartet.files.v1.FileService/RemoveXattr',
-            quartet_dot_files_dot_v1_dot_files__pb2.RemoveXattrRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.RemoveXattrResponse.FromString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.RemoveXattrRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.RemoveXattrResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -748,8 +1131,251 @@ class FileService:
             request,
             target,
             '/quartet.files.v1.FileService/BatchGetXattrs',
-            quartet_dot_files_dot_v1_dot_files__pb2.BatchGetXattrsRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.BatchGetXattrsResponse.FromString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_xattrs__pb2.BatchGetXattrsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Lock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/Lock',
+            quartet_dot_files_dot_v1_dot_locks__pb2.LockRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_locks__pb2.HeldLock.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewLock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/RenewLock',
+            quartet_dot_files_dot_v1_dot_locks__pb2.RenewLockRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_locks__pb2.RenewLockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/Unlock',
+            quartet_dot_files_dot_v1_dot_locks__pb2.UnlockRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_locks__pb2.UnlockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/SetQuota',
+            quartet_dot_files_dot_v1_dot_quotas__pb2.SetQuotaRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_quotas__pb2.Quota.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/GetQuota',
+            quartet_dot_files_dot_v1_dot_quotas__pb2.GetQuotaRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_quotas__pb2.Quota.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/RemoveQuota',
+            quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_quotas__pb2.RemoveQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPrincipalRoot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/SetPrincipalRoot',
+            quartet_dot_files_dot_v1_dot_roots__pb2.SetPrincipalRootRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_roots__pb2.PrincipalRoot.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrincipalRoots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/ListPrincipalRoots',
+            quartet_dot_files_dot_v1_dot_roots__pb2.ListPrincipalRootsRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_roots__pb2.ListPrincipalRootsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemovePrincipalRoot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/RemovePrincipalRoot',
+            quartet_dot_files_dot_v1_dot_roots__pb2.RemovePrincipalRootRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_roots__pb2.RemovePrincipalRootResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -775,8 +1401,8 @@ class FileService:
             request,
             target,
             '/quartet.files.v1.FileService/Watch',
-            quartet_dot_files_dot_v1_dot_files__pb2.WatchRequest.SerializeToString,
-            quartet_dot_files_dot_v1_dot_files__pb2.WatchResponse.FromString,
+            quartet_dot_files_dot_v1_dot_watch__pb2.WatchRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_watch__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,7 +5,67 @@ Files: the tree of names and metadata that agents share. Contents come from the 
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from quartet.files.v1 import entries_pb2 as _entries_pb2
 from quartet.files.v1 import files_pb2 as _files_pb2
+from quartet.files.v1 import locks_pb2 as _locks_pb2
+from quartet.files.v1 import quotas_pb2 as _quotas_pb2
+from quartet.files.v1 import roots_pb2 as _roots_pb2
+from quartet.files.v1 import trash_pb2 as _trash_pb2
+from quartet.files.v1 import watch_pb2 as _watch_pb2
+from quartet.files.v1 import xattrs_pb2 as _xattrs_pb2
+from quartet.files.v1.entries_pb2 import Attributes as Attributes
+from quartet.files.v1.entries_pb2 import ENTRY_TYPE_DIRECTORY as ENTRY_TYPE_DIRECTORY
+from quartet.files.v1.entries_pb2 import ENTRY_TYPE_FILE as ENTRY_TYPE_FILE
+from quartet.files.v1.entries_pb2 import ENTRY_TYPE_SYMLINK as ENTRY_TYPE_SYMLINK
+from quartet.files.v1.entries_pb2 import ENTRY_TYPE_UNSPECIFIED as ENTRY_TYPE_UNSPECIFIED
+from quartet.files.v1.entries_pb2 import Entry as Entry
+from quartet.files.v1.entries_pb2 import EntryType as EntryType
+from quartet.files.v1.entries_pb2 import Failure as Failure
+from quartet.files.v1.locks_pb2 import Fence as Fence
+from quartet.files.v1.locks_pb2 import HeldLock as HeldLock
+from quartet.files.v1.locks_pb2 import LockRequest as LockRequest
+from quartet.files.v1.locks_pb2 import RenewLockRequest as RenewLockRequest
+from quartet.files.v1.locks_pb2 import RenewLockResponse as RenewLockResponse
+from quartet.files.v1.locks_pb2 import UnlockRequest as UnlockRequest
+from quartet.files.v1.locks_pb2 import UnlockResponse as UnlockResponse
+from quartet.files.v1.quotas_pb2 import GetQuotaRequest as GetQuotaRequest
+from quartet.files.v1.quotas_pb2 import Quota as Quota
+from quartet.files.v1.quotas_pb2 import RemoveQuotaRequest as RemoveQuotaRequest
+from quartet.files.v1.quotas_pb2 import RemoveQuotaResponse as RemoveQuotaResponse
+from quartet.files.v1.quotas_pb2 import SetQuotaRequest as SetQuotaRequest
+from quartet.files.v1.roots_pb2 import ListPrincipalRootsRequest as ListPrincipalRootsRequest
+from quartet.files.v1.roots_pb2 import ListPrincipalRootsResponse as ListPrincipalRootsResponse
+from quartet.files.v1.roots_pb2 import PrincipalRoot as PrincipalRoot
+from quartet.files.v1.roots_pb2 import RemovePrincipalRootRequest as RemovePrincipalRootRequest
+from quartet.files.v1.roots_pb2 import RemovePrincipalRootResponse as RemovePrincipalRootResponse
+from quartet.files.v1.roots_pb2 import SetPrincipalRootRequest as SetPrincipalRootRequest
+from quartet.files.v1.trash_pb2 import EmptyTrashRequest as EmptyTrashRequest
+from quartet.files.v1.trash_pb2 import EmptyTrashResponse as EmptyTrashResponse
+from quartet.files.v1.trash_pb2 import ListTrashRequest as ListTrashRequest
+from quartet.files.v1.trash_pb2 import ListTrashResponse as ListTrashResponse
+from quartet.files.v1.trash_pb2 import RestoreFromTrashRequest as RestoreFromTrashRequest
+from quartet.files.v1.trash_pb2 import TrashItem as TrashItem
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_CREATED as EVENT_TYPE_CREATED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_DELETED as EVENT_TYPE_DELETED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_MODIFIED as EVENT_TYPE_MODIFIED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_RENAMED as EVENT_TYPE_RENAMED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_UNSPECIFIED as EVENT_TYPE_UNSPECIFIED
+from quartet.files.v1.watch_pb2 import EVENT_TYPE_XATTR as EVENT_TYPE_XATTR
+from quartet.files.v1.watch_pb2 import Event as Event
+from quartet.files.v1.watch_pb2 import EventType as EventType
+from quartet.files.v1.watch_pb2 import WatchRequest as WatchRequest
+from quartet.files.v1.watch_pb2 import WatchResponse as WatchResponse
+from quartet.files.v1.xattrs_pb2 import BatchGetXattrsRequest as BatchGetXattrsRequest
+from quartet.files.v1.xattrs_pb2 import BatchGetXattrsResponse as BatchGetXattrsResponse
+from quartet.files.v1.xattrs_pb2 import GetXattrRequest as GetXattrRequest
+from quartet.files.v1.xattrs_pb2 import ListXattrsRequest as ListXattrsRequest
+from quartet.files.v1.xattrs_pb2 import ListXattrsResponse as ListXattrsResponse
+from quartet.files.v1.xattrs_pb2 import RemoveXattrRequest as RemoveXattrRequest
+from quartet.files.v1.xattrs_pb2 import RemoveXattrResponse as RemoveXattrResponse
+from quartet.files.v1.xattrs_pb2 import SetXattrRequest as SetXattrRequest
+from quartet.files.v1.xattrs_pb2 import SetXattrResponse as SetXattrResponse
+from quartet.files.v1.xattrs_pb2 import Xattr as Xattr
+from quartet.files.v1.xattrs_pb2 import XattrsResult as XattrsResult
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -31,9 +91,19 @@ class FileServiceStub:
 
     Zone: the `quartet-zone` metadata key, `default` without one. No call can reach another zone's tree.
 
+    Principals: who calls, as the common name of the client certificate says. The holder of a certificate for every zone may
+    act for another principal with the metadata key `quartet-principal`; so may any caller where no certificates are asked
+    for. A principal may have a directory for its root (SetPrincipalRoot): its paths begin there, and FAILED_PRECONDITION
+    (PRINCIPAL_ROOT_LOST) answers every call when that directory is gone. Its trash is what was deleted below the root; to
+    empty it, it gives ids. A watch keeps the root with which it began.
+
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
-    creation is kept. Symbolic links are never followed. One trailing `/` is ignored.
+    creation is kept. One trailing `/` is ignored.
+
+    Symbolic links: never followed on the way to a path's last component. Reads that have `follow` go one link further when
+    the last component is one: its target is taken from the directory that holds the link, or from the root when it begins
+    with `/`; `..` goes up, from the root nowhere. A link that leads to a link is FAILED_PRECONDITION (LINK_CHAIN).
 
     Consistency: reads are linearizable unless `serializable` is set; writes always are. A call that takes several reads
     answers from one revision.
@@ -45,6 +115,9 @@ class FileServiceStub:
     Etags: `ino.gen`, changed by every change of the entry's attributes and by nothing else. `if_match` demands that the
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
+
+    Fences: a mutating call that carries the `fence` of a lock is done only while the lock is held, as its own transaction
+    checks; else FAILED_PRECONDITION (LOCK_LOST), and nothing is changed.
 
     Errors of every call: INVALID_ARGUMENT (PATH_INVALID, FIELD_INVALID), NOT_FOUND (ZONE_NOT_FOUND, FILE_NOT_FOUND),
     FAILED_PRECONDITION (NOT_A_DIRECTORY), UNAVAILABLE (the Metastore cannot answer: OUTCOME_UNKNOWN says that a write may
@@ -55,9 +128,9 @@ class FileServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FileServiceAsyncStub: ...
-    Mkdir: _grpc.UnaryUnaryMultiCallable[_files_pb2.MkdirRequest, _files_pb2.Entry]
+    Mkdir: _grpc.UnaryUnaryMultiCallable[_files_pb2.MkdirRequest, _entries_pb2.Entry]
     """Mkdir creates a directory. ALREADY_EXISTS when the name is taken, unless `parents` is set and it is a directory."""
-    CreateFile: _grpc.UnaryUnaryMultiCallable[_files_pb2.CreateFileRequest, _files_pb2.Entry]
+    CreateFile: _grpc.UnaryUnaryMultiCallable[_files_pb2.CreateFileRequest, _entries_pb2.Entry]
     """CreateFile creates a file or symbolic link, or with `overwrite` replaces an existing file's attributes.
     ALREADY_EXISTS when the name is taken, FAILED_PRECONDITION (IS_A_DIRECTORY) when it is a directory to overwrite.
     """
@@ -65,15 +138,19 @@ class FileServiceStub:
     """BatchCreate creates many entries, in order, many per transaction: each entry succeeds or fails on its own, and a
     later entry may lie in a directory that an earlier one creates.
     """
-    Stat: _grpc.UnaryUnaryMultiCallable[_files_pb2.StatRequest, _files_pb2.Entry]
+    Stat: _grpc.UnaryUnaryMultiCallable[_files_pb2.StatRequest, _entries_pb2.Entry]
     """Stat reads one entry. NOT_FOUND (FILE_NOT_FOUND) when it does not exist."""
     BatchStat: _grpc.UnaryUnaryMultiCallable[_files_pb2.BatchStatRequest, _files_pb2.BatchStatResponse]
     """BatchStat reads many entries at one revision; a missing one is told in its own result."""
     List: _grpc.UnaryUnaryMultiCallable[_files_pb2.ListRequest, _files_pb2.ListResponse]
     """List reads a directory in pages, in the order of the names' NFC bytes. All pages show the revision of the first one,
-    unless it was compacted meanwhile, which the answer says.
+    unless it was compacted meanwhile, which the answer says. With `recursive` or `glob` it reads what is below too, each
+    directory before what it holds; directories deeper than 64 components, which no path reaches, are not looked into.
+    One call looks at 10,000 entries at most: with a filter a page can be short, even empty, and have a token.
     """
-    SetAttributes: _grpc.UnaryUnaryMultiCallable[_files_pb2.SetAttributesRequest, _files_pb2.Entry]
+    Touch: _grpc.UnaryUnaryMultiCallable[_files_pb2.TouchRequest, _entries_pb2.Entry]
+    """Touch makes an entry's mtime the given time, or now; it creates an empty file where there is nothing."""
+    SetAttributes: _grpc.UnaryUnaryMultiCallable[_files_pb2.SetAttributesRequest, _entries_pb2.Entry]
     """SetAttributes changes the attributes that `update_mask` names. Concurrent changes of one entry are applied one by one."""
     Rename: _grpc.UnaryUnaryMultiCallable[_files_pb2.RenameRequest, _files_pb2.RenameResponse]
     """Rename moves an entry, atomically and in constant time however much a directory holds. FAILED_PRECONDITION when a
@@ -82,20 +159,55 @@ class FileServiceStub:
     paths have more than 124 different components between them: one transaction compares each.
     """
     Delete: _grpc.UnaryUnaryMultiCallable[_files_pb2.DeleteRequest, _files_pb2.DeleteResponse]
-    """Delete removes an entry. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless `recursive` is
-    set: then the whole tree below disappears at once, in constant time, and its space is reclaimed in the background.
+    """Delete removes an entry for good. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless
+    `recursive` is set: then the entry goes to the trash with the whole tree below it, at once and in constant time.
     """
-    SetXattr: _grpc.UnaryUnaryMultiCallable[_files_pb2.SetXattrRequest, _files_pb2.SetXattrResponse]
+    ListTrash: _grpc.UnaryUnaryMultiCallable[_trash_pb2.ListTrashRequest, _trash_pb2.ListTrashResponse]
+    """ListTrash reads what recursive deletes have put away, the oldest first, in pages."""
+    RestoreFromTrash: _grpc.UnaryUnaryMultiCallable[_trash_pb2.RestoreFromTrashRequest, _entries_pb2.Entry]
+    """RestoreFromTrash puts an entry back with everything below it, atomically and in constant time. NOT_FOUND
+    (TRASH_NOT_FOUND) when it is not in the trash any more; ALREADY_EXISTS when something has taken its place.
+    """
+    EmptyTrash: _grpc.UnaryUnaryMultiCallable[_trash_pb2.EmptyTrashRequest, _trash_pb2.EmptyTrashResponse]
+    """EmptyTrash gives up what is in the trash, for good: it disappears from the trash at once, and its space is reclaimed
+    in the background.
+    """
+    SetXattr: _grpc.UnaryUnaryMultiCallable[_xattrs_pb2.SetXattrRequest, _xattrs_pb2.SetXattrResponse]
     """SetXattr writes an extended attribute: at most 64 KiB, at most 64 per entry (RESOURCE_EXHAUSTED, LIMIT_REACHED)."""
-    GetXattr: _grpc.UnaryUnaryMultiCallable[_files_pb2.GetXattrRequest, _files_pb2.Xattr]
+    GetXattr: _grpc.UnaryUnaryMultiCallable[_xattrs_pb2.GetXattrRequest, _xattrs_pb2.Xattr]
     """GetXattr reads one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
-    ListXattrs: _grpc.UnaryUnaryMultiCallable[_files_pb2.ListXattrsRequest, _files_pb2.ListXattrsResponse]
+    ListXattrs: _grpc.UnaryUnaryMultiCallable[_xattrs_pb2.ListXattrsRequest, _xattrs_pb2.ListXattrsResponse]
     """ListXattrs reads all extended attributes of an entry, in the order of their names."""
-    RemoveXattr: _grpc.UnaryUnaryMultiCallable[_files_pb2.RemoveXattrRequest, _files_pb2.RemoveXattrResponse]
+    RemoveXattr: _grpc.UnaryUnaryMultiCallable[_xattrs_pb2.RemoveXattrRequest, _xattrs_pb2.RemoveXattrResponse]
     """RemoveXattr deletes one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
-    BatchGetXattrs: _grpc.UnaryUnaryMultiCallable[_files_pb2.BatchGetXattrsRequest, _files_pb2.BatchGetXattrsResponse]
+    BatchGetXattrs: _grpc.UnaryUnaryMultiCallable[_xattrs_pb2.BatchGetXattrsRequest, _xattrs_pb2.BatchGetXattrsResponse]
     """BatchGetXattrs reads extended attributes of many entries at one revision."""
-    Watch: _grpc.UnaryStreamMultiCallable[_files_pb2.WatchRequest, _files_pb2.WatchResponse]
+    Lock: _grpc.UnaryUnaryMultiCallable[_locks_pb2.LockRequest, _locks_pb2.HeldLock]
+    """Lock takes a lock of an entry, which others may not take until it is released or its time is over. ABORTED (LOCK_HELD)
+    while somebody has it. Locks keep nobody from writing: whoever wants to be kept from it sends the fence with the write.
+    """
+    RenewLock: _grpc.UnaryUnaryMultiCallable[_locks_pb2.RenewLockRequest, _locks_pb2.RenewLockResponse]
+    """RenewLock gives a lock its full time again. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
+    Unlock: _grpc.UnaryUnaryMultiCallable[_locks_pb2.UnlockRequest, _locks_pb2.UnlockResponse]
+    """Unlock gives a lock back. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
+    SetQuota: _grpc.UnaryUnaryMultiCallable[_quotas_pb2.SetQuotaRequest, _quotas_pb2.Quota]
+    """SetQuota limits what is below a directory, and counts it; a directory that holds something already is counted without a
+    pause. From then on a write that would pass a limit is RESOURCE_EXHAUSTED (QUOTA_EXCEEDED) and changes nothing, and a
+    directory that would leave or enter what a quota counts stays where it is: FAILED_PRECONDITION (QUOTA_CROSSED).
+    """
+    GetQuota: _grpc.UnaryUnaryMultiCallable[_quotas_pb2.GetQuotaRequest, _quotas_pb2.Quota]
+    """GetQuota reads a directory's own quota. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
+    RemoveQuota: _grpc.UnaryUnaryMultiCallable[_quotas_pb2.RemoveQuotaRequest, _quotas_pb2.RemoveQuotaResponse]
+    """RemoveQuota takes a directory's quota away. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
+    SetPrincipalRoot: _grpc.UnaryUnaryMultiCallable[_roots_pb2.SetPrincipalRootRequest, _roots_pb2.PrincipalRoot]
+    """SetPrincipalRoot makes a directory the root of all calls of a principal: no path and no link leads out of it, and the
+    directory may be renamed. For operators, whose certificate names every zone: PERMISSION_DENIED (SYSTEM_PROTECTED).
+    """
+    ListPrincipalRoots: _grpc.UnaryUnaryMultiCallable[_roots_pb2.ListPrincipalRootsRequest, _roots_pb2.ListPrincipalRootsResponse]
+    """ListPrincipalRoots reads the zone's principals with a root of their own, in pages. For operators."""
+    RemovePrincipalRoot: _grpc.UnaryUnaryMultiCallable[_roots_pb2.RemovePrincipalRootRequest, _roots_pb2.RemovePrincipalRootResponse]
+    """RemovePrincipalRoot lets a principal see the whole zone again. For operators."""
+    Watch: _grpc.UnaryStreamMultiCallable[_watch_pb2.WatchRequest, _watch_pb2.WatchResponse]
     """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
     `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
     """
@@ -106,9 +218,19 @@ class FileServiceAsyncStub(FileServiceStub):
 
     Zone: the `quartet-zone` metadata key, `default` without one. No call can reach another zone's tree.
 
+    Principals: who calls, as the common name of the client certificate says. The holder of a certificate for every zone may
+    act for another principal with the metadata key `quartet-principal`; so may any caller where no certificates are asked
+    for. A principal may have a directory for its root (SetPrincipalRoot): its paths begin there, and FAILED_PRECONDITION
+    (PRINCIPAL_ROOT_LOST) answers every call when that directory is gone. Its trash is what was deleted below the root; to
+    empty it, it gives ids. A watch keeps the root with which it began.
+
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
-    creation is kept. Symbolic links are never followed. One trailing `/` is ignored.
+    creation is kept. One trailing `/` is ignored.
+
+    Symbolic links: never followed on the way to a path's last component. Reads that have `follow` go one link further when
+    the last component is one: its target is taken from the directory that holds the link, or from the root when it begins
+    with `/`; `..` goes up, from the root nowhere. A link that leads to a link is FAILED_PRECONDITION (LINK_CHAIN).
 
     Consistency: reads are linearizable unless `serializable` is set; writes always are. A call that takes several reads
     answers from one revision.
@@ -121,15 +243,18 @@ class FileServiceAsyncStub(FileServiceStub):
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
 
+    Fences: a mutating call that carries the `fence` of a lock is done only while the lock is held, as its own transaction
+    checks; else FAILED_PRECONDITION (LOCK_LOST), and nothing is changed.
+
     Errors of every call: INVALID_ARGUMENT (PATH_INVALID, FIELD_INVALID), NOT_FOUND (ZONE_NOT_FOUND, FILE_NOT_FOUND),
     FAILED_PRECONDITION (NOT_A_DIRECTORY), UNAVAILABLE (the Metastore cannot answer: OUTCOME_UNKNOWN says that a write may
     have happened), ABORTED (CONTENTION: ten attempts lost to other writers; nothing was changed).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Mkdir: _aio.UnaryUnaryMultiCallable[_files_pb2.MkdirRequest, _files_pb2.Entry]  # type: ignore[assignment]
+    Mkdir: _aio.UnaryUnaryMultiCallable[_files_pb2.MkdirRequest, _entries_pb2.Entry]  # type: ignore[assignment]
     """Mkdir creates a directory. ALREADY_EXISTS when the name is taken, unless `parents` is set and it is a directory."""
-    CreateFile: _aio.UnaryUnaryMultiCallable[_files_pb2.CreateFileRequest, _files_pb2.Entry]  # type: ignore[assignment]
+    CreateFile: _aio.UnaryUnaryMultiCallable[_files_pb2.CreateFileRequest, _entries_pb2.Entry]  # type: ignore[assignment]
     """CreateFile creates a file or symbolic link, or with `overwrite` replaces an existing file's attributes.
     ALREADY_EXISTS when the name is taken, FAILED_PRECONDITION (IS_A_DIRECTORY) when it is a directory to overwrite.
     """
@@ -137,15 +262,19 @@ class FileServiceAsyncStub(FileServiceStub):
     """BatchCreate creates many entries, in order, many per transaction: each entry succeeds or fails on its own, and a
     later entry may lie in a directory that an earlier one creates.
     """
-    Stat: _aio.UnaryUnaryMultiCallable[_files_pb2.StatRequest, _files_pb2.Entry]  # type: ignore[assignment]
+    Stat: _aio.UnaryUnaryMultiCallable[_files_pb2.StatRequest, _entries_pb2.Entry]  # type: ignore[assignment]
     """Stat reads one entry. NOT_FOUND (FILE_NOT_FOUND) when it does not exist."""
     BatchStat: _aio.UnaryUnaryMultiCallable[_files_pb2.BatchStatRequest, _files_pb2.BatchStatResponse]  # type: ignore[assignment]
     """BatchStat reads many entries at one revision; a missing one is told in its own result."""
     List: _aio.UnaryUnaryMultiCallable[_files_pb2.ListRequest, _files_pb2.ListResponse]  # type: ignore[assignment]
     """List reads a directory in pages, in the order of the names' NFC bytes. All pages show the revision of the first one,
-    unless it was compacted meanwhile, which the answer says.
+    unless it was compacted meanwhile, which the answer says. With `recursive` or `glob` it reads what is below too, each
+    directory before what it holds; directories deeper than 64 components, which no path reaches, are not looked into.
+    One call looks at 10,000 entries at most: with a filter a page can be short, even empty, and have a token.
     """
-    SetAttributes: _aio.UnaryUnaryMultiCallable[_files_pb2.SetAttributesRequest, _files_pb2.Entry]  # type: ignore[assignment]
+    Touch: _aio.UnaryUnaryMultiCallable[_files_pb2.TouchRequest, _entries_pb2.Entry]  # type: ignore[assignment]
+    """Touch makes an entry's mtime the given time, or now; it creates an empty file where there is nothing."""
+    SetAttributes: _aio.UnaryUnaryMultiCallable[_files_pb2.SetAttributesRequest, _entries_pb2.Entry]  # type: ignore[assignment]
     """SetAttributes changes the attributes that `update_mask` names. Concurrent changes of one entry are applied one by one."""
     Rename: _aio.UnaryUnaryMultiCallable[_files_pb2.RenameRequest, _files_pb2.RenameResponse]  # type: ignore[assignment]
     """Rename moves an entry, atomically and in constant time however much a directory holds. FAILED_PRECONDITION when a
@@ -154,20 +283,55 @@ class FileServiceAsyncStub(FileServiceStub):
     paths have more than 124 different components between them: one transaction compares each.
     """
     Delete: _aio.UnaryUnaryMultiCallable[_files_pb2.DeleteRequest, _files_pb2.DeleteResponse]  # type: ignore[assignment]
-    """Delete removes an entry. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless `recursive` is
-    set: then the whole tree below disappears at once, in constant time, and its space is reclaimed in the background.
+    """Delete removes an entry for good. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless
+    `recursive` is set: then the entry goes to the trash with the whole tree below it, at once and in constant time.
     """
-    SetXattr: _aio.UnaryUnaryMultiCallable[_files_pb2.SetXattrRequest, _files_pb2.SetXattrResponse]  # type: ignore[assignment]
+    ListTrash: _aio.UnaryUnaryMultiCallable[_trash_pb2.ListTrashRequest, _trash_pb2.ListTrashResponse]  # type: ignore[assignment]
+    """ListTrash reads what recursive deletes have put away, the oldest first, in pages."""
+    RestoreFromTrash: _aio.UnaryUnaryMultiCallable[_trash_pb2.RestoreFromTrashRequest, _entries_pb2.Entry]  # type: ignore[assignment]
+    """RestoreFromTrash puts an entry back with everything below it, atomically and in constant time. NOT_FOUND
+    (TRASH_NOT_FOUND) when it is not in the trash any more; ALREADY_EXISTS when something has taken its place.
+    """
+    EmptyTrash: _aio.UnaryUnaryMultiCallable[_trash_pb2.EmptyTrashRequest, _trash_pb2.EmptyTrashResponse]  # type: ignore[assignment]
+    """EmptyTrash gives up what is in the trash, for good: it disappears from the trash at once, and its space is reclaimed
+    in the background.
+    """
+    SetXattr: _aio.UnaryUnaryMultiCallable[_xattrs_pb2.SetXattrRequest, _xattrs_pb2.SetXattrResponse]  # type: ignore[assignment]
     """SetXattr writes an extended attribute: at most 64 KiB, at most 64 per entry (RESOURCE_EXHAUSTED, LIMIT_REACHED)."""
-    GetXattr: _aio.UnaryUnaryMultiCallable[_files_pb2.GetXattrRequest, _files_pb2.Xattr]  # type: ignore[assignment]
+    GetXattr: _aio.UnaryUnaryMultiCallable[_xattrs_pb2.GetXattrRequest, _xattrs_pb2.Xattr]  # type: ignore[assignment]
     """GetXattr reads one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
-    ListXattrs: _aio.UnaryUnaryMultiCallable[_files_pb2.ListXattrsRequest, _files_pb2.ListXattrsResponse]  # type: ignore[assignment]
+    ListXattrs: _aio.UnaryUnaryMultiCallable[_xattrs_pb2.ListXattrsRequest, _xattrs_pb2.ListXattrsResponse]  # type: ignore[assignment]
     """ListXattrs reads all extended attributes of an entry, in the order of their names."""
-    RemoveXattr: _aio.UnaryUnaryMultiCallable[_files_pb2.RemoveXattrRequest, _files_pb2.RemoveXattrResponse]  # type: ignore[assignment]
+    RemoveXattr: _aio.UnaryUnaryMultiCallable[_xattrs_pb2.RemoveXattrRequest, _xattrs_pb2.RemoveXattrResponse]  # type: ignore[assignment]
     """RemoveXattr deletes one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
-    BatchGetXattrs: _aio.UnaryUnaryMultiCallable[_files_pb2.BatchGetXattrsRequest, _files_pb2.BatchGetXattrsResponse]  # type: ignore[assignment]
+    BatchGetXattrs: _aio.UnaryUnaryMultiCallable[_xattrs_pb2.BatchGetXattrsRequest, _xattrs_pb2.BatchGetXattrsResponse]  # type: ignore[assignment]
     """BatchGetXattrs reads extended attributes of many entries at one revision."""
-    Watch: _aio.UnaryStreamMultiCallable[_files_pb2.WatchRequest, _files_pb2.WatchResponse]  # type: ignore[assignment]
+    Lock: _aio.UnaryUnaryMultiCallable[_locks_pb2.LockRequest, _locks_pb2.HeldLock]  # type: ignore[assignment]
+    """Lock takes a lock of an entry, which others may not take until it is released or its time is over. ABORTED (LOCK_HELD)
+    while somebody has it. Locks keep nobody from writing: whoever wants to be kept from it sends the fence with the write.
+    """
+    RenewLock: _aio.UnaryUnaryMultiCallable[_locks_pb2.RenewLockRequest, _locks_pb2.RenewLockResponse]  # type: ignore[assignment]
+    """RenewLock gives a lock its full time again. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
+    Unlock: _aio.UnaryUnaryMultiCallable[_locks_pb2.UnlockRequest, _locks_pb2.UnlockResponse]  # type: ignore[assignment]
+    """Unlock gives a lock back. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
+    SetQuota: _aio.UnaryUnaryMultiCallable[_quotas_pb2.SetQuotaRequest, _quotas_pb2.Quota]  # type: ignore[assignment]
+    """SetQuota limits what is below a directory, and counts it; a directory that holds something already is counted without a
+    pause. From then on a write that would pass a limit is RESOURCE_EXHAUSTED (QUOTA_EXCEEDED) and changes nothing, and a
+    directory that would leave or enter what a quota counts stays where it is: FAILED_PRECONDITION (QUOTA_CROSSED).
+    """
+    GetQuota: _aio.UnaryUnaryMultiCallable[_quotas_pb2.GetQuotaRequest, _quotas_pb2.Quota]  # type: ignore[assignment]
+    """GetQuota reads a directory's own quota. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
+    RemoveQuota: _aio.UnaryUnaryMultiCallable[_quotas_pb2.RemoveQuotaRequest, _quotas_pb2.RemoveQuotaResponse]  # type: ignore[assignment]
+    """RemoveQuota takes a directory's quota away. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
+    SetPrincipalRoot: _aio.UnaryUnaryMultiCallable[_roots_pb2.SetPrincipalRootRequest, _roots_pb2.PrincipalRoot]  # type: ignore[assignment]
+    """SetPrincipalRoot makes a directory the root of all calls of a principal: no path and no link leads out of it, and the
+    directory may be renamed. For operators, whose certificate names every zone: PERMISSION_DENIED (SYSTEM_PROTECTED).
+    """
+    ListPrincipalRoots: _aio.UnaryUnaryMultiCallable[_roots_pb2.ListPrincipalRootsRequest, _roots_pb2.ListPrincipalRootsResponse]  # type: ignore[assignment]
+    """ListPrincipalRoots reads the zone's principals with a root of their own, in pages. For operators."""
+    RemovePrincipalRoot: _aio.UnaryUnaryMultiCallable[_roots_pb2.RemovePrincipalRootRequest, _roots_pb2.RemovePrincipalRootResponse]  # type: ignore[assignment]
+    """RemovePrincipalRoot lets a principal see the whole zone again. For operators."""
+    Watch: _aio.UnaryStreamMultiCallable[_watch_pb2.WatchRequest, _watch_pb2.WatchResponse]  # type: ignore[assignment]
     """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
     `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
     """
@@ -177,9 +341,19 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Zone: the `quartet-zone` metadata key, `default` without one. No call can reach another zone's tree.
 
+    Principals: who calls, as the common name of the client certificate says. The holder of a certificate for every zone may
+    act for another principal with the metadata key `quartet-principal`; so may any caller where no certificates are asked
+    for. A principal may have a directory for its root (SetPrincipalRoot): its paths begin there, and FAILED_PRECONDITION
+    (PRINCIPAL_ROOT_LOST) answers every call when that directory is gone. Its trash is what was deleted below the root; to
+    empty it, it gives ids. A watch keeps the root with which it began.
+
     Paths: absolute, `/`-separated UTF-8, at most 4,096 bytes and 64 components; a component has 1 to 255 bytes, no `/` or
     NUL, and is not `.` or `..`. Names that are equal after Unicode normalisation (NFC) are one name; the spelling given at
-    creation is kept. Symbolic links are never followed. One trailing `/` is ignored.
+    creation is kept. One trailing `/` is ignored.
+
+    Symbolic links: never followed on the way to a path's last component. Reads that have `follow` go one link further when
+    the last component is one: its target is taken from the directory that holds the link, or from the root when it begins
+    with `/`; `..` goes up, from the root nowhere. A link that leads to a link is FAILED_PRECONDITION (LINK_CHAIN).
 
     Consistency: reads are linearizable unless `serializable` is set; writes always are. A call that takes several reads
     answers from one revision.
@@ -191,6 +365,9 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
     Etags: `ino.gen`, changed by every change of the entry's attributes and by nothing else. `if_match` demands that the
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
+
+    Fences: a mutating call that carries the `fence` of a lock is done only while the lock is held, as its own transaction
+    checks; else FAILED_PRECONDITION (LOCK_LOST), and nothing is changed.
 
     Errors of every call: INVALID_ARGUMENT (PATH_INVALID, FIELD_INVALID), NOT_FOUND (ZONE_NOT_FOUND, FILE_NOT_FOUND),
     FAILED_PRECONDITION (NOT_A_DIRECTORY), UNAVAILABLE (the Metastore cannot answer: OUTCOME_UNKNOWN says that a write may
@@ -202,7 +379,7 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _files_pb2.MkdirRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.Entry, _abc.Awaitable[_files_pb2.Entry]]:
+    ) -> _typing.Union[_entries_pb2.Entry, _abc.Awaitable[_entries_pb2.Entry]]:
         """Mkdir creates a directory. ALREADY_EXISTS when the name is taken, unless `parents` is set and it is a directory."""
 
     @_abc_1.abstractmethod
@@ -210,7 +387,7 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _files_pb2.CreateFileRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.Entry, _abc.Awaitable[_files_pb2.Entry]]:
+    ) -> _typing.Union[_entries_pb2.Entry, _abc.Awaitable[_entries_pb2.Entry]]:
         """CreateFile creates a file or symbolic link, or with `overwrite` replaces an existing file's attributes.
         ALREADY_EXISTS when the name is taken, FAILED_PRECONDITION (IS_A_DIRECTORY) when it is a directory to overwrite.
         """
@@ -230,7 +407,7 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _files_pb2.StatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.Entry, _abc.Awaitable[_files_pb2.Entry]]:
+    ) -> _typing.Union[_entries_pb2.Entry, _abc.Awaitable[_entries_pb2.Entry]]:
         """Stat reads one entry. NOT_FOUND (FILE_NOT_FOUND) when it does not exist."""
 
     @_abc_1.abstractmethod
@@ -248,15 +425,25 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_files_pb2.ListResponse, _abc.Awaitable[_files_pb2.ListResponse]]:
         """List reads a directory in pages, in the order of the names' NFC bytes. All pages show the revision of the first one,
-        unless it was compacted meanwhile, which the answer says.
+        unless it was compacted meanwhile, which the answer says. With `recursive` or `glob` it reads what is below too, each
+        directory before what it holds; directories deeper than 64 components, which no path reaches, are not looked into.
+        One call looks at 10,000 entries at most: with a filter a page can be short, even empty, and have a token.
         """
+
+    @_abc_1.abstractmethod
+    def Touch(
+        self,
+        request: _files_pb2.TouchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entries_pb2.Entry, _abc.Awaitable[_entries_pb2.Entry]]:
+        """Touch makes an entry's mtime the given time, or now; it creates an empty file where there is nothing."""
 
     @_abc_1.abstractmethod
     def SetAttributes(
         self,
         request: _files_pb2.SetAttributesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.Entry, _abc.Awaitable[_files_pb2.Entry]]:
+    ) -> _typing.Union[_entries_pb2.Entry, _abc.Awaitable[_entries_pb2.Entry]]:
         """SetAttributes changes the attributes that `update_mask` names. Concurrent changes of one entry are applied one by one."""
 
     @_abc_1.abstractmethod
@@ -277,56 +464,163 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _files_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_files_pb2.DeleteResponse, _abc.Awaitable[_files_pb2.DeleteResponse]]:
-        """Delete removes an entry. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless `recursive` is
-        set: then the whole tree below disappears at once, in constant time, and its space is reclaimed in the background.
+        """Delete removes an entry for good. A directory must be empty (FAILED_PRECONDITION, DIRECTORY_NOT_EMPTY) unless
+        `recursive` is set: then the entry goes to the trash with the whole tree below it, at once and in constant time.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTrash(
+        self,
+        request: _trash_pb2.ListTrashRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trash_pb2.ListTrashResponse, _abc.Awaitable[_trash_pb2.ListTrashResponse]]:
+        """ListTrash reads what recursive deletes have put away, the oldest first, in pages."""
+
+    @_abc_1.abstractmethod
+    def RestoreFromTrash(
+        self,
+        request: _trash_pb2.RestoreFromTrashRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entries_pb2.Entry, _abc.Awaitable[_entries_pb2.Entry]]:
+        """RestoreFromTrash puts an entry back with everything below it, atomically and in constant time. NOT_FOUND
+        (TRASH_NOT_FOUND) when it is not in the trash any more; ALREADY_EXISTS when something has taken its place.
+        """
+
+    @_abc_1.abstractmethod
+    def EmptyTrash(
+        self,
+        request: _trash_pb2.EmptyTrashRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trash_pb2.EmptyTrashResponse, _abc.Awaitable[_trash_pb2.EmptyTrashResponse]]:
+        """EmptyTrash gives up what is in the trash, for good: it disappears from the trash at once, and its space is reclaimed
+        in the background.
         """
 
     @_abc_1.abstractmethod
     def SetXattr(
         self,
-        request: _files_pb2.SetXattrRequest,
+        request: _xattrs_pb2.SetXattrRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.SetXattrResponse, _abc.Awaitable[_files_pb2.SetXattrResponse]]:
+    ) -> _typing.Union[_xattrs_pb2.SetXattrResponse, _abc.Awaitable[_xattrs_pb2.SetXattrResponse]]:
         """SetXattr writes an extended attribute: at most 64 KiB, at most 64 per entry (RESOURCE_EXHAUSTED, LIMIT_REACHED)."""
 
     @_abc_1.abstractmethod
     def GetXattr(
         self,
-        request: _files_pb2.GetXattrRequest,
+        request: _xattrs_pb2.GetXattrRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.Xattr, _abc.Awaitable[_files_pb2.Xattr]]:
+    ) -> _typing.Union[_xattrs_pb2.Xattr, _abc.Awaitable[_xattrs_pb2.Xattr]]:
         """GetXattr reads one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
 
     @_abc_1.abstractmethod
     def ListXattrs(
         self,
-        request: _files_pb2.ListXattrsRequest,
+        request: _xattrs_pb2.ListXattrsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.ListXattrsResponse, _abc.Awaitable[_files_pb2.ListXattrsResponse]]:
+    ) -> _typing.Union[_xattrs_pb2.ListXattrsResponse, _abc.Awaitable[_xattrs_pb2.ListXattrsResponse]]:
         """ListXattrs reads all extended attributes of an entry, in the order of their names."""
 
     @_abc_1.abstractmethod
     def RemoveXattr(
         self,
-        request: _files_pb2.RemoveXattrRequest,
+        request: _xattrs_pb2.RemoveXattrRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.RemoveXattrResponse, _abc.Awaitable[_files_pb2.RemoveXattrResponse]]:
+    ) -> _typing.Union[_xattrs_pb2.RemoveXattrResponse, _abc.Awaitable[_xattrs_pb2.RemoveXattrResponse]]:
         """RemoveXattr deletes one extended attribute. NOT_FOUND (XATTR_NOT_FOUND) when the entry has none of that name."""
 
     @_abc_1.abstractmethod
     def BatchGetXattrs(
         self,
-        request: _files_pb2.BatchGetXattrsRequest,
+        request: _xattrs_pb2.BatchGetXattrsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_files_pb2.BatchGetXattrsResponse, _abc.Awaitable[_files_pb2.BatchGetXattrsResponse]]:
+    ) -> _typing.Union[_xattrs_pb2.BatchGetXattrsResponse, _abc.Awaitable[_xattrs_pb2.BatchGetXattrsResponse]]:
         """BatchGetXattrs reads extended attributes of many entries at one revision."""
+
+    @_abc_1.abstractmethod
+    def Lock(
+        self,
+        request: _locks_pb2.LockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_locks_pb2.HeldLock, _abc.Awaitable[_locks_pb2.HeldLock]]:
+        """Lock takes a lock of an entry, which others may not take until it is released or its time is over. ABORTED (LOCK_HELD)
+        while somebody has it. Locks keep nobody from writing: whoever wants to be kept from it sends the fence with the write.
+        """
+
+    @_abc_1.abstractmethod
+    def RenewLock(
+        self,
+        request: _locks_pb2.RenewLockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_locks_pb2.RenewLockResponse, _abc.Awaitable[_locks_pb2.RenewLockResponse]]:
+        """RenewLock gives a lock its full time again. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
+
+    @_abc_1.abstractmethod
+    def Unlock(
+        self,
+        request: _locks_pb2.UnlockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_locks_pb2.UnlockResponse, _abc.Awaitable[_locks_pb2.UnlockResponse]]:
+        """Unlock gives a lock back. FAILED_PRECONDITION (LOCK_LOST) when it is not held any more."""
+
+    @_abc_1.abstractmethod
+    def SetQuota(
+        self,
+        request: _quotas_pb2.SetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quotas_pb2.Quota, _abc.Awaitable[_quotas_pb2.Quota]]:
+        """SetQuota limits what is below a directory, and counts it; a directory that holds something already is counted without a
+        pause. From then on a write that would pass a limit is RESOURCE_EXHAUSTED (QUOTA_EXCEEDED) and changes nothing, and a
+        directory that would leave or enter what a quota counts stays where it is: FAILED_PRECONDITION (QUOTA_CROSSED).
+        """
+
+    @_abc_1.abstractmethod
+    def GetQuota(
+        self,
+        request: _quotas_pb2.GetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quotas_pb2.Quota, _abc.Awaitable[_quotas_pb2.Quota]]:
+        """GetQuota reads a directory's own quota. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
+
+    @_abc_1.abstractmethod
+    def RemoveQuota(
+        self,
+        request: _quotas_pb2.RemoveQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quotas_pb2.RemoveQuotaResponse, _abc.Awaitable[_quotas_pb2.RemoveQuotaResponse]]:
+        """RemoveQuota takes a directory's quota away. NOT_FOUND (QUOTA_NOT_FOUND) when it has none."""
+
+    @_abc_1.abstractmethod
+    def SetPrincipalRoot(
+        self,
+        request: _roots_pb2.SetPrincipalRootRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_roots_pb2.PrincipalRoot, _abc.Awaitable[_roots_pb2.PrincipalRoot]]:
+        """SetPrincipalRoot makes a directory the root of all calls of a principal: no path and no link leads out of it, and the
+        directory may be renamed. For operators, whose certificate names every zone: PERMISSION_DENIED (SYSTEM_PROTECTED).
+        """
+
+    @_abc_1.abstractmethod
+    def ListPrincipalRoots(
+        self,
+        request: _roots_pb2.ListPrincipalRootsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_roots_pb2.ListPrincipalRootsResponse, _abc.Awaitable[_roots_pb2.ListPrincipalRootsResponse]]:
+        """ListPrincipalRoots reads the zone's principals with a root of their own, in pages. For operators."""
+
+    @_abc_1.abstractmethod
+    def RemovePrincipalRoot(
+        self,
+        request: _roots_pb2.RemovePrincipalRootRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_roots_pb2.RemovePrincipalRootResponse, _abc.Awaitable[_roots_pb2.RemovePrincipalRootResponse]]:
+        """RemovePrincipalRoot lets a principal see the whole zone again. For operators."""
 
     @_abc_1.abstractmethod
     def Watch(
         self,
-        request: _files_pb2.WatchRequest,
+        request: _watch_pb2.WatchRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_files_pb2.WatchResponse], _abc.AsyncIterator[_files_pb2.WatchResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_watch_pb2.WatchResponse], _abc.AsyncIterator[_watch_pb2.WatchResponse]]:
         """Watch streams the changes of a tree in revision order, none missing and none twice. OUT_OF_RANGE (REVISION_COMPACTED) when
         `start_revision` is forgotten: the error's metadata has `oldest`; list anew and watch from there.
         """

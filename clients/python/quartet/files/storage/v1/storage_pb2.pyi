@@ -8,7 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from quartet.files.v1 import files_pb2 as _files_pb2
+from quartet.files.v1 import entries_pb2 as _entries_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -29,22 +29,26 @@ class Dentry(_message.Message):
     INO_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     SPELLING_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
     ino: _builtins.int
     """Inode number of the child."""
-    type: _files_pb2.EntryType.ValueType
+    type: _entries_pb2.EntryType.ValueType
     """What the child is."""
     spelling: _builtins.str
     """The name as given, where it differs from the NFC form in the key."""
+    quota: _builtins.int
+    """Number of the quota of the directory that the entry leads to; 0 for none."""
     def __init__(
         self,
         *,
         ino: _builtins.int = ...,
-        type: _files_pb2.EntryType.ValueType = ...,
+        type: _entries_pb2.EntryType.ValueType = ...,
         spelling: _builtins.str = ...,
+        quota: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "spelling", b"spelling", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "quota", b"quota", "spelling", b"spelling", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -61,12 +65,12 @@ class Inode(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
-    type: _files_pb2.EntryType.ValueType
+    type: _entries_pb2.EntryType.ValueType
     """What it is."""
     gen: _builtins.int
     """Generation: 1 at creation, one more with each change of the attributes."""
     @_builtins.property
-    def attributes(self) -> _files_pb2.Attributes:
+    def attributes(self) -> _entries_pb2.Attributes:
         """What the client says about it."""
 
     @_builtins.property
@@ -80,9 +84,9 @@ class Inode(_message.Message):
     def __init__(
         self,
         *,
-        type: _files_pb2.EntryType.ValueType = ...,
+        type: _entries_pb2.EntryType.ValueType = ...,
         gen: _builtins.int = ...,
-        attributes: _files_pb2.Attributes | None = ...,
+        attributes: _entries_pb2.Attributes | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
@@ -127,22 +131,170 @@ class Detached(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it was cut off."""
+
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of the quotas that count what is in it."""
 
     def __init__(
         self,
         *,
         time: _timestamp_pb2.Timestamp | None = ...,
+        quotas: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Detached: _TypeAlias = Detached  # noqa: Y015
+
+@_typing.final
+class Trashed(_message.Message):
+    """Trashed is the value of a trash key: an entry that was cut off by a recursive delete and may come back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INO_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
+    ino: _builtins.int
+    """Inode number of the entry."""
+    type: _entries_pb2.EntryType.ValueType
+    """What it is."""
+    path: _builtins.str
+    """Path it had, as it was spelled."""
+    quota: _builtins.int
+    """Number of its own quota; 0 for none."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was cut off."""
+
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of the quotas that counted it, and go on to do so."""
+
+    def __init__(
+        self,
+        *,
+        ino: _builtins.int = ...,
+        type: _entries_pb2.EntryType.ValueType = ...,
+        path: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        quotas: _abc.Iterable[_builtins.int] | None = ...,
+        quota: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "path", b"path", "quota", b"quota", "quotas", b"quotas", "time", b"time", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trashed: _TypeAlias = Trashed  # noqa: Y015
+
+@_typing.final
+class QuotaRecord(_message.Message):
+    """QuotaRecord is the value of a quota's key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INO_FIELD_NUMBER: _builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    LIMIT_INODES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    INODES_FIELD_NUMBER: _builtins.int
+    COUNTING_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    ino: _builtins.int
+    """Inode number of the directory."""
+    limit_bytes: _builtins.int
+    """The most bytes; 0 for no limit."""
+    limit_inodes: _builtins.int
+    """The most inodes; 0 for no limit."""
+    bytes: _builtins.int
+    """Bytes charged."""
+    inodes: _builtins.int
+    """Inodes charged."""
+    counting: _builtins.bool
+    """What was there before the quota is still being added up: no limit holds."""
+    path: _builtins.str
+    """Path that the directory had when the limits were set, to name it in errors."""
+    def __init__(
+        self,
+        *,
+        ino: _builtins.int = ...,
+        limit_bytes: _builtins.int = ...,
+        limit_inodes: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        inodes: _builtins.int = ...,
+        counting: _builtins.bool = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "counting", b"counting", "ino", b"ino", "inodes", b"inodes", "limit_bytes", b"limit_bytes", "limit_inodes", b"limit_inodes", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuotaRecord: _TypeAlias = QuotaRecord  # noqa: Y015
+
+@_typing.final
+class LockRecord(_message.Message):
+    """LockRecord is the value of a lock's key, which is on the holder's lease."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """Who holds it, as the holder said."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was taken."""
+
+    def __init__(
+        self,
+        *,
+        owner: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LockRecord: _TypeAlias = LockRecord  # noqa: Y015
+
+@_typing.final
+class RootRecord(_message.Message):
+    """RootRecord is the value of a principal's root key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INO_FIELD_NUMBER: _builtins.int
+    ino: _builtins.int
+    """Inode number of the directory."""
+    def __init__(
+        self,
+        *,
+        ino: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RootRecord: _TypeAlias = RootRecord  # noqa: Y015
 
 @_typing.final
 class Created(_message.Message):
@@ -198,11 +350,41 @@ class PageToken(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class Frame(_message.Message):
+        """Frame is a directory on the way down to where a page ended."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        INO_FIELD_NUMBER: _builtins.int
+        LAST_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        ino: _builtins.int
+        """Inode number."""
+        last: _builtins.bytes
+        """NFC bytes of the last name looked at."""
+        name: _builtins.str
+        """The directory's own name as it was spelled; empty for the one that is listed."""
+        def __init__(
+            self,
+            *,
+            ino: _builtins.int = ...,
+            last: _builtins.bytes = ...,
+            name: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "last", b"last", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     INO_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     CHECKSUM_FIELD_NUMBER: _builtins.int
     SNAPSHOT_LOST_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     ino: _builtins.int
     """Inode number of the directory."""
     last: _builtins.bytes
@@ -213,6 +395,12 @@ class PageToken(_message.Message):
     """First eight bytes of the SHA-256 of the request, page_size and page_token aside."""
     snapshot_lost: _builtins.bool
     """The revision was compacted and later pages read the newest state."""
+    path: _builtins.str
+    """Path of the directory, where a link led there."""
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___PageToken.Frame]:
+        """From the listed directory down, where more than that directory is listed."""
+
     def __init__(
         self,
         *,
@@ -221,10 +409,12 @@ class PageToken(_message.Message):
         revision: _builtins.int = ...,
         checksum: _builtins.bytes = ...,
         snapshot_lost: _builtins.bool = ...,
+        frames: _abc.Iterable[Global___PageToken.Frame] | None = ...,
+        path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "ino", b"ino", "last", b"last", "revision", b"revision", "snapshot_lost", b"snapshot_lost"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "frames", b"frames", "ino", b"ino", "last", b"last", "path", b"path", "revision", b"revision", "snapshot_lost", b"snapshot_lost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

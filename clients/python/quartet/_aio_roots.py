@@ -1,0 +1,37 @@
+"""Roots of principals, for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from quartet._aio_transport import AsyncTransport
+from quartet.files.v1 import files_pb2 as pb
+
+
+class AsyncRoots:
+    """Which directory is the root for whom; for operators. All methods raise `quartet.CallError`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        """Call over `transport`."""
+        self._transport = transport
+
+    async def set(self, principal: str, path: str) -> pb.PrincipalRoot:
+        """Make a directory the root of all calls of a principal."""
+        request = pb.SetPrincipalRootRequest(principal=principal, path=path)
+        return await self._transport.call(lambda at: at.files.SetPrincipalRoot, request, safe=True)
+
+    async def list(self, *, page_size: int = 1000) -> AsyncIterator[pb.PrincipalRoot]:
+        """Yield the principals with a root of their own, by name."""
+        request = pb.ListPrincipalRootsRequest(page_size=page_size)
+        while True:
+            page = await self._transport.call(lambda at: at.files.ListPrincipalRoots, request, safe=True)
+            for root in page.roots:
+                yield root
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def remove(self, principal: str) -> pb.RemovePrincipalRootResponse:
+        """Let a principal see the whole zone again."""
+        request = pb.RemovePrincipalRootRequest(principal=principal)
+        return await self._transport.call(lambda at: at.files.RemovePrincipalRoot, request, safe=True)

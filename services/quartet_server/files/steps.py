@@ -1,0 +1,45 @@
+"""A directory entry as it was read: where it leads, and what must hold for it to lead there still."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quartet.files.storage.v1 import storage_pb2
+from quartet.files.v1 import files_pb2
+
+from quartet_server.files import keys
+from quartet_server.meta import ops
+from quartet_server.meta.snapshot import KeyValue
+from raftmeta.etcd import rpc_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A directory entry on the way.
+
+    Attributes:
+        key: The entry's key.
+        ino: Where it leads.
+        type: What is there.
+        revision: When the entry was last written; 0 for one that this very transaction writes.
+        name: The name as it was spelled at creation.
+        quota: Number of the quota of the directory there; 0 for none.
+    """
+
+    key: bytes
+    ino: int
+    type: files_pb2.EntryType.ValueType
+    revision: int
+    name: str
+    quota: int = 0
+
+    @classmethod
+    def of(cls, kv: KeyValue) -> Step:
+        """Decode a dentry."""
+        dentry = storage_pb2.Dentry.FromString(kv.value)
+        name = dentry.spelling or keys.parse(kv.key).rest.decode()
+        return cls(kv.key, dentry.ino, dentry.type, kv.mod_revision, name, dentry.quota)
+
+    def compare(self) -> pb.Compare:
+        """Demand that the entry still leads there."""
+        return ops.unchanged(self.key, self.revision)

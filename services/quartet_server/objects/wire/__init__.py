@@ -1,0 +1,1 @@
+"""The Remote Execution API's services for blobs, over any `BlobStore`: what BuildGrid, Bazel and their like speak."""
