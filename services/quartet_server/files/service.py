@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -19,7 +20,7 @@ from quartet_server.files.contents import copying, editing
 from quartet_server.files.contents.batch import BatchWrite
 from quartet_server.files.contents.contents import Contents
 from quartet_server.files.contents.reading import batch_read, read_stream
-from quartet_server.files.contents.writing import Writing
+from quartet_server.files.contents.writing import AT_ONCE, Writing
 from quartet_server.files.inos import Inos
 from quartet_server.files.principals import current, enter
 from quartet_server.files.reclaim import Reclaimer
@@ -59,6 +60,7 @@ class FileService(files_pb2_grpc.FileServiceServicer):
         lease = LedgerLease(store)
         self._tree = Tree(store, Mutator(store, lease), lease, Inos(store), now)
         self._contents = Contents(blobs)
+        self._writing = asyncio.Semaphore(AT_ONCE)
         self._reclaimer = Reclaimer(store)
 
     def begin(self) -> None:
@@ -140,7 +142,7 @@ class FileService(files_pb2_grpc.FileServiceServicer):
 
     async def WriteStream(self, requests: AsyncIterator[pb.WriteStreamRequest], context: Context) -> pb.Entry:
         """Write a file."""
-        return await Writing(self._tree, self._contents, enter(context)).run(requests)
+        return await Writing(self._tree, self._contents, enter(context)).run(requests, self._writing)
 
     async def ReadStream(self, request: pb.ReadStreamRequest, context: Context) -> AsyncIterator[pb.ReadStreamResponse]:
         """Read a file."""

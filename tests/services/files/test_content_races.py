@@ -181,6 +181,17 @@ async def test_what_breaks_off_before_the_commit_leaves_the_file_as_it_was(
     assert (entry.etag, data) == (kept.etag, b"kept")
 
 
+async def test_a_node_that_takes_as_many_writes_as_it_can_refuses_the_next(
+    files: FileServiceAsyncStub, service: FileService
+) -> None:
+    service._writing = asyncio.Semaphore(0)
+    with fails(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS"):
+        await write(files, "/f", b"x")
+    service._writing = asyncio.Semaphore(1)
+    await write(files, "/f", b"x")
+    await write(files, "/f", b"y")
+
+
 async def test_each_zone_has_its_own_files_and_blobs(
     files: FileServiceAsyncStub, store: Metastore, blobs: MemoryBlobs
 ) -> None:

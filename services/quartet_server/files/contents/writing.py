@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from quartet.files.v1 import files_pb2 as pb
 
-from quartet_server.errors import DeadlinePassed, DigestMismatch, FieldInvalid, QuartetError, SizeMismatch
+from quartet_server.errors import (
+    DeadlinePassed,
+    DigestMismatch,
+    FieldInvalid,
+    QuartetError,
+    SizeMismatch,
+    TooManyRequests,
+)
 from quartet_server.files import keys, locks
 from quartet_server.files.contents.body import Body, check_size
 from quartet_server.files.contents.contents import Contents
@@ -26,6 +33,8 @@ from raftmeta.etcd import rpc_pb2
 
 PATIENCE = 60.0
 """Seconds that a sender may let pass between two messages."""
+AT_ONCE = 256
+"""Writes that a node takes at once: each may hold 16 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,14 @@ class Writing:
     contents: Contents
     zone: str
 
-    async def run(self, requests: AsyncIterator[pb.WriteStreamRequest]) -> pb.Entry:
+    async def run(self, requests: AsyncIterator[pb.WriteStreamRequest], places: asyncio.Semaphore) -> pb.Entry:
+        """Take the stream and write the file, if one of the `places` is free. Raises TooManyRequests."""
+        if places.locked():
+            raise TooManyRequests("too many files are being written on this node", retry_after=0.5)
+        async with places:
+            return await self._run(requests)
+
+    async def _run(self, requests: AsyncIterator[pb.WriteStreamRequest]) -> pb.Entry:
         """Take the stream and write the file.
 
         What would refuse the write at its end refuses it before its bytes are taken, unless it may be the repetition of
