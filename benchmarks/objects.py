@@ -1,4 +1,4 @@
-"""Measure stores of blobs: `make bench-objects`, or `python benchmarks/objects.py --help`.
+"""Measure stores of blobs: `python benchmarks/objects.py --help`.
 
 Over gRPC: a node of ours beside BuildGrid with its storage on a disk, the same client and calls. In this process: our
 store beside files that are written as they must be (fsync, rename, fsync of the folder) by eight threads. BuildGrid does not

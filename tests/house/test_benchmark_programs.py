@@ -78,3 +78,12 @@ def test_a_soak_notes_every_figure_of_every_member_and_draws_it(tmp_path: Path) 
     assert taken >= 1
     assert all(len(line) == taken for lines in document["samples"].values() for line in lines)
     assert len(ET.parse(tmp_path / "out.svg").getroot().findall("{*}polyline")) > 0
+
+
+def test_stores_of_blobs_are_measured_in_this_process_and_behind_a_node(tmp_path: Path) -> None:
+    document, status = quick(
+        tmp_path, "objects", "--seconds", "0.2", "--systems", "quartet,store,files + fsync", "--only", "put 4 KiB, 8"
+    )
+    assert [row["system"] for row in document["rounds"]] == ["quartet", "store", "files + fsync"]
+    assert status == int(any(row["errors"] for row in document["rounds"]))
+    assert all(row["rate"] > 0 or row["errors"] for row in document["rounds"])

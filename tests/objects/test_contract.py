@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import aclosing
 
 import pytest
 from quartet_server import errors
@@ -230,6 +231,29 @@ async def test_a_read_that_has_begun_ends_well_or_says_so_when_its_blob_is_delet
     except errors.BlobNotFound:
         return
     assert b"".join(pieces) == data
+
+
+@pytest.mark.parametrize("stop", ["close", "cancel"])
+async def test_a_read_that_is_given_up_harms_nobody(store: BlobStore, stop: str) -> None:
+    data = noise(4 * MIB)
+    digest = await store.put("a", data)
+
+    async def some() -> None:
+        async with aclosing(store.read("a", digest)) as pieces:
+            async for _ in pieces:
+                if stop == "close":
+                    break
+                await asyncio.sleep(0)
+
+    for delay in range(8):
+        task = asyncio.create_task(some())
+        for _ in range(delay):
+            await asyncio.sleep(0)
+        if stop == "cancel":
+            task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert await store.missing("a", [digest]) == []
+    assert await store.get("a", digest) == data
 
 
 async def test_pages_list_every_blob_of_the_zone_once_in_order_of_hash(store: BlobStore) -> None:

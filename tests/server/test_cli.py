@@ -31,6 +31,11 @@ COMMANDS = [
     ["check"],
     ["version"],
     ["completion"],
+    *(["trash", word] for word in ("list", "restore", "empty")),
+    *(["quota", word] for word in ("set", "show", "rm")),
+    *(["xattr", word] for word in ("list", "get", "set", "rm")),
+    *(["root", word] for word in ("set", "list", "rm")),
+    *([word] for word in ("ls", "find", "stat", "mkdir", "touch", "ln", "rm", "mv", "tree")),
 ]
 
 

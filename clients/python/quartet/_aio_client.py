@@ -33,6 +33,7 @@ class AsyncClient:
         endpoints: str | Sequence[str] | None = None,
         *,
         zone: str = "",
+        principal: str = "",
         tls: TLS | None = None,
         timeout: float = 10.0,
         connect_timeout: float = 3.0,
@@ -44,6 +45,7 @@ class AsyncClient:
             options = Options(
                 endpoints=(self._memory.address,) if self._memory else endpoints_of(endpoints),
                 zone=zone,
+                principal=principal,
                 tls=None if self._memory else tls or TLS.from_environment(),
                 timeout=timeout,
                 connect_timeout=connect_timeout,

@@ -38,6 +38,7 @@ class Client:
         endpoints: str | Sequence[str] | None = None,
         *,
         zone: str = "",
+        principal: str = "",
         tls: TLS | None = None,
         timeout: float = 10.0,
         connect_timeout: float = 3.0,
@@ -49,6 +50,8 @@ class Client:
             endpoints: HOST:PORT of nodes, a sequence or text with commas; without them QUARTET_CLIENT_ENDPOINTS, or
                 127.0.0.1:7400. A client stays with one node and goes to the next when it fails.
             zone: The zone to act in; empty lets the server choose.
+            principal: Whom to act for, which a caller without a certificate, and the holder of one for every zone, may say;
+                empty for whom the certificate names.
             tls: How to speak TLS; without it QUARTET_CLIENT_CA and its kin, or plaintext.
             timeout: Seconds for a call, repetitions included.
             connect_timeout: Seconds to look for a node that takes connections.
@@ -62,6 +65,7 @@ class Client:
             options = Options(
                 endpoints=(self._memory.address,) if self._memory else endpoints_of(endpoints),
                 zone=zone,
+                principal=principal,
                 tls=None if self._memory else tls or TLS.from_environment(),
                 timeout=timeout,
                 connect_timeout=connect_timeout,

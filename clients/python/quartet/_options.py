@@ -13,6 +13,7 @@ from quartet._errors import ConfigurationError
 
 ENDPOINTS = "QUARTET_CLIENT_ENDPOINTS"
 ZONE_KEY = "quartet-zone"
+PRINCIPAL_KEY = "quartet-principal"
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.keepalive_time_ms", 20_000),
@@ -73,6 +74,7 @@ class Options:
     Attributes:
         endpoints: HOST:PORT of nodes, at least one; the first that answers is used until it fails.
         zone: The zone to act in; empty lets the server choose.
+        principal: Whom to act for; empty for whom the certificate names, if there is one.
         tls: How to speak TLS; None for plaintext.
         timeout: Seconds for a call, repetitions included.
         connect_timeout: Seconds to look for a node that takes connections, within the timeout.
@@ -81,6 +83,7 @@ class Options:
 
     endpoints: tuple[str, ...]
     zone: str = ""
+    principal: str = ""
     tls: TLS | None = None
     timeout: float = 10.0
     connect_timeout: float = 3.0
@@ -89,7 +92,8 @@ class Options:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What every call carries."""
-        return ((ZONE_KEY, self.zone),) if self.zone else ()
+        named = ((ZONE_KEY, self.zone), (PRINCIPAL_KEY, self.principal))
+        return tuple((key, value) for key, value in named if value)
 
     @property
     def channel_options(self) -> list[tuple[str, int | str]]:

@@ -20,6 +20,21 @@ from quartet_server.objects.filesystem import read_at, refusal
 _ATTEMPTS = 10
 
 
+class _File:
+    """An open file, closed when nobody uses it any more: a reader that was cancelled leaves a thread that still reads."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+def _look(piece: asyncio.Future[bytes]) -> None:
+    if not piece.cancelled():
+        piece.exception()
+
+
 class Reader:
     """Reads the blobs of one journal and its files; used by any number of threads."""
 
@@ -85,25 +100,32 @@ class Reader:
         loop = asyncio.get_running_loop()
         whole = (first, end) == (0, digest.size)
         check = hashlib.sha256() if whole and (self._verify if verify is None else verify) else None
-        descriptor = await loop.run_in_executor(pool, self._open, zone, digest)
-        try:
-            if verify and not whole:
-                await loop.run_in_executor(pool, self._check, descriptor, zone, digest)
-            while first < end:
-                size = min(PIECE, end - first)
-                piece = await loop.run_in_executor(pool, self._piece, descriptor, first, size, zone, digest)
-                first += size
-                if check is not None:
-                    await loop.run_in_executor(pool, check.update, piece)
-                    if first == end and check.digest() != digest.hash:
-                        raise self.corrupt(zone, digest)
-                yield piece
-        finally:
-            os.close(descriptor)
+        file = await loop.run_in_executor(pool, self._open, zone, digest)
 
-    def _open(self, zone: str, digest: Digest) -> int:
+        def piece(offset: int) -> bytes:
+            data = self._piece(file, offset, min(PIECE, end - offset), zone, digest)
+            if check is not None:
+                check.update(data)
+                if offset + len(data) == end and check.digest() != digest.hash:
+                    raise self.corrupt(zone, digest)
+            return data
+
+        if verify and not whole:
+            await loop.run_in_executor(pool, self._check, file, zone, digest)
+        ahead: asyncio.Future[bytes] | None = loop.run_in_executor(pool, piece, first)
+        while ahead is not None:
+            data = await ahead
+            first += len(data)
+            if first < end:
+                ahead = loop.run_in_executor(pool, piece, first)  # while this one is sent
+                ahead.add_done_callback(_look)  # whoever stops early never asks
+            else:
+                ahead = None
+            yield data
+
+    def _open(self, zone: str, digest: Digest) -> _File:
         try:
-            return os.open(self._files.path(zone, digest), os.O_RDONLY | os.O_CLOEXEC)
+            return _File(os.open(self._files.path(zone, digest), os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError:
             if self._journal.find(zone, digest) is None:
                 raise absent(digest) from None
@@ -111,18 +133,18 @@ class Reader:
         except OSError as error:
             raise refusal(error) from error
 
-    def _piece(self, descriptor: int, offset: int, size: int, zone: str, digest: Digest) -> bytes:
+    def _piece(self, file: _File, offset: int, size: int, zone: str, digest: Digest) -> bytes:
         try:
-            piece = read_at(descriptor, offset, size)
+            piece = read_at(file.descriptor, offset, size)
         except OSError as error:
             raise refusal(error) from error
         if len(piece) < size:
             raise self.corrupt(zone, digest)
         return piece
 
-    def _check(self, descriptor: int, zone: str, digest: Digest) -> None:
+    def _check(self, file: _File, zone: str, digest: Digest) -> None:
         check = hashlib.sha256()
         for offset in range(0, digest.size, PIECE):
-            check.update(self._piece(descriptor, offset, min(PIECE, digest.size - offset), zone, digest))
+            check.update(self._piece(file, offset, min(PIECE, digest.size - offset), zone, digest))
         if check.digest() != digest.hash:
             raise self.corrupt(zone, digest)
