@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from quartet_server.errors import FieldInvalid
 from quartet_server.objects.chunking import STANDARD, Chunker, ChunkList, Cutting, cut
@@ -51,6 +51,7 @@ def test_chunks_keep_to_the_standard_sizes_and_are_the_blob() -> None:
     assert list(cut(b"")) == []
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 9), size=st.integers(0, 60_000), steps=st.lists(st.integers(0, 20_000), max_size=20))
 def test_a_blob_in_pieces_is_cut_like_the_whole(seed: int, size: int, steps: list[int]) -> None:
     data = random.Random(seed).randbytes(size)
@@ -70,6 +71,7 @@ def test_a_change_in_the_middle_changes_few_chunks() -> None:
     assert len(new - old) <= 3 < len(new & old)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_parts_of_a_chunk_list_are_the_range_that_was_asked_for(data: st.DataObject) -> None:
     blob = random.Random(data.draw(st.integers(0, 5))).randbytes(data.draw(st.integers(0, 20_000)))

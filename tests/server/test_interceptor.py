@@ -367,6 +367,36 @@ async def test_draining_does_not_wait_longer_than_it_is_told() -> None:
         call.cancel()
 
 
+async def test_draining_sends_uploads_elsewhere_that_do_not_end_in_time() -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def upload(requests: AsyncIterator[StringValue], context: Context) -> StringValue:
+        try:
+            async for _ in requests:
+                began.set()
+        finally:
+            ended.set()
+        return StringValue(value="done")
+
+    async def halted() -> AsyncIterator[StringValue]:
+        yield StringValue(value="x")
+        await asyncio.Event().wait()
+
+    async with serving({"Upload": ("client", upload)}) as rpc:
+        whole = rpc.client_stream(f"{SERVICE}/Upload")(_one())
+        assert (await whole).value == "done"
+        began.clear()
+        ended.clear()
+        call = rpc.client_stream(f"{SERVICE}/Upload")(halted())
+        await began.wait()
+        await asyncio.wait_for(rpc.interceptor.drain(0.5), 20)
+        assert ended.is_set()
+        got = await failure(call)
+    assert got.code is CODES.UNAVAILABLE
+    assert got.info is not None
+    assert got.info.reason == "NODE_STOPPING"
+
+
 async def test_a_message_above_the_limit_is_refused_before_a_service_sees_it() -> None:
     seen: list[int] = []
 

@@ -74,6 +74,7 @@ class CallInterceptor:
         self._certificates = certificates
         self._clock = clock
         self._streams: set[asyncio.Task[Any]] = set()
+        self._uploads: set[asyncio.Task[Any]] = set()  # streams of requests, which end by themselves
         self._ending = False
         self._refusing = False
         self._refused = 0
@@ -86,7 +87,9 @@ class CallInterceptor:
         requests, responses = bool(handler.request_streaming), bool(handler.response_streaming)
         metrics = self._metrics.method(method, requests_stream=requests, responses_stream=responses)
         shape = f"{'stream' if requests else 'unary'}_{'stream' if responses else 'unary'}"
-        serve = self._stream(_written(getattr(handler, shape))) if responses else getattr(handler, shape)
+        serve = _written(getattr(handler, shape)) if responses else getattr(handler, shape)
+        if responses or requests:
+            serve = self._stream(serve, self._streams if responses else self._uploads)
         read = handler.request_deserializer
         ours = method.startswith(OURS)
         if ours:
@@ -100,14 +103,15 @@ class CallInterceptor:
         """Refuse new calls with UNAVAILABLE, so that their callers go elsewhere, and wait for those in flight.
 
         Returns when all have ended, after `seconds` at the latest. Streams, a watch would last for ever, are given a
-        moment and then ended with UNAVAILABLE too. gRPC's own shutdown says CANCELLED to calls that it had accepted
+        moment and then ended with UNAVAILABLE too; uploads, which have an end, when the time is over. gRPC's own shutdown says CANCELLED to calls that it had accepted
         but not handed out, which no client tries again: so it must come after this.
         """
         self._refusing = True
-        ending = asyncio.get_running_loop().call_later(min(_STREAMS_GRACE, seconds), self._end_streams)
+        ending = asyncio.get_running_loop().call_later(min(_STREAMS_GRACE, seconds), self._end, self._streams)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), seconds)
         ending.cancel()
+        self._end(self._uploads)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 refused = -1
@@ -115,9 +119,9 @@ class CallInterceptor:
                     refused = self._refused
                     await asyncio.sleep(_LATE_CALLS)
 
-    def _end_streams(self) -> None:
+    def _end(self, tasks: set[asyncio.Task[Any]]) -> None:
         self._ending = True
-        for task in self._streams:
+        for task in tasks:
             task.cancel()
 
     def _guarded(self, method: str, serve: _Serve, metrics: MethodMetrics) -> _Serve:
@@ -205,22 +209,22 @@ class CallInterceptor:
 
         return served
 
-    def _stream(self, serve: _Serve) -> _Serve:
-        """Let `end_streams` end the call."""
+    def _stream(self, serve: _Serve, tasks: set[asyncio.Task[Any]]) -> _Serve:
+        """Let `_end` end the call, which is one of `tasks` meanwhile."""
 
-        async def streamed(request: Any, context: _Context) -> None:
+        async def streamed(request: Any, context: _Context) -> Any:
             task = asyncio.current_task()
             assert task is not None
-            self._streams.add(task)
+            tasks.add(task)
             try:
-                await serve(request, context)
+                return await serve(request, context)
             except asyncio.CancelledError:
                 if not self._ending:
                     raise
                 task.uncancel()
                 raise NodeStopping(_STOPPING) from None
             finally:
-                self._streams.discard(task)
+                tasks.discard(task)
 
         return streamed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness.blobs import Clock
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from quartet_server.errors import BlobCorrupt, FieldInvalid
 from quartet_server.objects.contract import Put
@@ -62,6 +62,7 @@ def flip(path: Path, at: int) -> None:
     path.write_bytes(data)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.data())
 def test_a_cut_anywhere_leaves_the_records_before_it_and_is_no_damage(sizes: list[int], data: st.DataObject) -> None:
     batches = [[record(10 * number + n) for n in range(size)] for number, size in enumerate(sizes)]
@@ -74,6 +75,7 @@ def test_a_cut_anywhere_leaves_the_records_before_it_and_is_no_damage(sizes: lis
     assert len(found) == len(records) or sum(each.length for each in records[: len(found) + 1]) > cut - 8
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=5), st.data())
 def test_a_flipped_bit_is_damage_if_a_later_batch_follows_and_a_torn_end_if_none_does(
     sizes: list[int], data: st.DataObject

@@ -235,13 +235,11 @@ async def test_a_zone_has_a_limit_of_pins(wire: Wire, monkeypatch: pytest.Monkey
 
 async def test_pins_of_more_than_a_page_are_all_found(wire: Wire) -> None:
     held = Pins(wire.metastore)
-    digests = [Digest.of(bytes([i])) for i in range(130)]
+    digests = [Digest.of(bytes([i])) for i in range(70)]
     for i, digest in enumerate(digests):
         await held.pin("default", f"pin-{i:03}", [digest], 60)
     assert await held.held("default", digests) == set(digests)
     assert await held.held(OTHER, digests) == set()
-    for i in range(130):
-        assert await held.unpin("default", f"pin-{i:03}")
 
 
 async def test_each_zone_has_its_own_blobs_and_pins(wire: Wire) -> None:

@@ -142,17 +142,17 @@ async def test_the_root_goes_along_when_it_is_moved_and_is_missed_when_it_is_gon
 
 
 async def test_no_write_lands_outside_of_a_root_that_is_given_meanwhile(files: FileServiceAsyncStub) -> None:
-    await fill(files, "/home/")
+    await fill(files, "/den/")
     caller = Caller(files, "p")
     for round_ in range(10):
         given, made = await asyncio.gather(
-            files.SetPrincipalRoot(pb.SetPrincipalRootRequest(principal="p", path="/home")),
+            files.SetPrincipalRoot(pb.SetPrincipalRootRequest(principal="p", path="/den")),
             caller.CreateFile(pb.CreateFileRequest(path=f"/f{round_}")),
         )
         outside = [entry.name for entry in (await files.List(pb.ListRequest(path="/"))).entries]
         assert (f"f{round_}" not in outside) or made.revision < given.revision
         await files.RemovePrincipalRoot(pb.RemovePrincipalRootRequest(principal="p"))
-        assert f"/home/f{round_}" in await tree(caller) or f"/f{round_}" in await tree(caller)
+        assert f"/den/f{round_}" in await tree(caller) or f"/f{round_}" in await tree(caller)
 
 
 async def test_the_trash_holds_for_a_principal_what_was_deleted_below_its_root(

@@ -213,7 +213,7 @@ class BatchReadBlobsRequest(_message.Message):
 
     @_builtins.property
     def acceptable_compressors(self) -> _containers.RepeatedScalarFieldContainer[_digests_pb2.Compressor.Value.ValueType]:
-        """How the data may be packed; plain is always allowed."""
+        """How the data may be packed; it is sent plain, which is always allowed."""
 
     def __init__(
         self,

@@ -30,12 +30,11 @@ class ContentAddressableStorageStub:
 
     The instance name is the zone; an empty one is the zone of the caller's credentials or of its `quartet-zone` metadata. A
     zone answers for its own blobs only: that another zone has the same bytes cannot be found out. The empty blob is always
-    there. A blob stays at least as long as something refers to it or it was put or asked for a while ago
-    (`objects.grace`).
+    there. Putting a blob, or asking whether it is missing, keeps it from being collected for a while.
 
     Errors of every call: INVALID_ARGUMENT for a malformed digest, a digest function other than SHA256 or a request beyond
-    its limits (more than 1,000 blobs to read or write, 50,000 to ask for, 4,000,000 bytes of data); PERMISSION_DENIED for a zone that the caller may not
-    act in; NOT_FOUND for one that was never created.
+    its limits (more than 1,000 blobs to read or write, 50,000 to ask for, 3,900,000 bytes of blobs); PERMISSION_DENIED for a
+    zone that the caller may not act in; NOT_FOUND for one that was never created.
     """
 
     def __init__(self, channel):
@@ -81,12 +80,11 @@ class ContentAddressableStorageServicer:
 
     The instance name is the zone; an empty one is the zone of the caller's credentials or of its `quartet-zone` metadata. A
     zone answers for its own blobs only: that another zone has the same bytes cannot be found out. The empty blob is always
-    there. A blob stays at least as long as something refers to it or it was put or asked for a while ago
-    (`objects.grace`).
+    there. Putting a blob, or asking whether it is missing, keeps it from being collected for a while.
 
     Errors of every call: INVALID_ARGUMENT for a malformed digest, a digest function other than SHA256 or a request beyond
-    its limits (more than 1,000 blobs to read or write, 50,000 to ask for, 4,000,000 bytes of data); PERMISSION_DENIED for a zone that the caller may not
-    act in; NOT_FOUND for one that was never created.
+    its limits (more than 1,000 blobs to read or write, 50,000 to ask for, 3,900,000 bytes of blobs); PERMISSION_DENIED for a
+    zone that the caller may not act in; NOT_FOUND for one that was never created.
     """
 
     def FindMissingBlobs(self, request, context):
@@ -181,12 +179,11 @@ class ContentAddressableStorage:
 
     The instance name is the zone; an empty one is the zone of the caller's credentials or of its `quartet-zone` metadata. A
     zone answers for its own blobs only: that another zone has the same bytes cannot be found out. The empty blob is always
-    there. A blob stays at least as long as something refers to it or it was put or asked for a while ago
-    (`objects.grace`).
+    there. Putting a blob, or asking whether it is missing, keeps it from being collected for a while.
 
     Errors of every call: INVALID_ARGUMENT for a malformed digest, a digest function other than SHA256 or a request beyond
-    its limits (more than 1,000 blobs to read or write, 50,000 to ask for, 4,000,000 bytes of data); PERMISSION_DENIED for a zone that the caller may not
-    act in; NOT_FOUND for one that was never created.
+    its limits (more than 1,000 blobs to read or write, 50,000 to ask for, 3,900,000 bytes of blobs); PERMISSION_DENIED for a
+    zone that the caller may not act in; NOT_FOUND for one that was never created.
     """
 
     @staticmethod

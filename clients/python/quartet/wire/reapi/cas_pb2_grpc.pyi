@@ -33,12 +33,11 @@ class ContentAddressableStorageStub:
 
     The instance name is the zone; an empty one is the zone of the caller's credentials or of its `quartet-zone` metadata. A
     zone answers for its own blobs only: that another zone has the same bytes cannot be found out. The empty blob is always
-    there. A blob stays at least as long as something refers to it or it was put or asked for a while ago
-    (`objects.grace`).
+    there. Putting a blob, or asking whether it is missing, keeps it from being collected for a while.
 
     Errors of every call: INVALID_ARGUMENT for a malformed digest, a digest function other than SHA256 or a request beyond
-    its limits (more than 1,000 blobs to read or write, 50,000 to ask for, 4,000,000 bytes of data); PERMISSION_DENIED for a zone that the caller may not
-    act in; NOT_FOUND for one that was never created.
+    its limits (more than 1,000 blobs to read or write, 50,000 to ask for, 3,900,000 bytes of blobs); PERMISSION_DENIED for a
+    zone that the caller may not act in; NOT_FOUND for one that was never created.
     """
 
     @_typing.overload
@@ -72,12 +71,11 @@ class ContentAddressableStorageAsyncStub(ContentAddressableStorageStub):
 
     The instance name is the zone; an empty one is the zone of the caller's credentials or of its `quartet-zone` metadata. A
     zone answers for its own blobs only: that another zone has the same bytes cannot be found out. The empty blob is always
-    there. A blob stays at least as long as something refers to it or it was put or asked for a while ago
-    (`objects.grace`).
+    there. Putting a blob, or asking whether it is missing, keeps it from being collected for a while.
 
     Errors of every call: INVALID_ARGUMENT for a malformed digest, a digest function other than SHA256 or a request beyond
-    its limits (more than 1,000 blobs to read or write, 50,000 to ask for, 4,000,000 bytes of data); PERMISSION_DENIED for a zone that the caller may not
-    act in; NOT_FOUND for one that was never created.
+    its limits (more than 1,000 blobs to read or write, 50,000 to ask for, 3,900,000 bytes of blobs); PERMISSION_DENIED for a
+    zone that the caller may not act in; NOT_FOUND for one that was never created.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -107,12 +105,11 @@ class ContentAddressableStorageServicer(metaclass=_abc_1.ABCMeta):
 
     The instance name is the zone; an empty one is the zone of the caller's credentials or of its `quartet-zone` metadata. A
     zone answers for its own blobs only: that another zone has the same bytes cannot be found out. The empty blob is always
-    there. A blob stays at least as long as something refers to it or it was put or asked for a while ago
-    (`objects.grace`).
+    there. Putting a blob, or asking whether it is missing, keeps it from being collected for a while.
 
     Errors of every call: INVALID_ARGUMENT for a malformed digest, a digest function other than SHA256 or a request beyond
-    its limits (more than 1,000 blobs to read or write, 50,000 to ask for, 4,000,000 bytes of data); PERMISSION_DENIED for a zone that the caller may not
-    act in; NOT_FOUND for one that was never created.
+    its limits (more than 1,000 blobs to read or write, 50,000 to ask for, 3,900,000 bytes of blobs); PERMISSION_DENIED for a
+    zone that the caller may not act in; NOT_FOUND for one that was never created.
     """
 
     @_abc_1.abstractmethod
