@@ -2,15 +2,15 @@
 
 QuartetError
 ├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
-│                           DigestMismatch
+│                           DigestMismatch SizeMismatch FileTooLarge
 ├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
 │                           BlobNotFound TrashNotFound QuotaNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists
-├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle RootFixed ZoneNotEmpty
-│                           ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
+├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
+│                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse LinkChain LockLost QuotaCrossed
 │                           PrincipalRootLost
 ├── Aborted                 EtagStale Contention LockHeld
@@ -20,7 +20,7 @@ QuartetError
 │                           ObjectStoreUnreachable
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
-├── DataLoss                StoreCorrupt BlobCorrupt
+├── DataLoss                StoreCorrupt BlobCorrupt ContentLost
 └── Internal                InternalFault
 
 A branch has a status code, a leaf has a reason: the one of `quartet.errors.v1.ErrorReason` whose name it bears.
@@ -119,6 +119,14 @@ class RequestTooLarge(InvalidArgument, hint="send fewer items at once"):
 
 class DigestMismatch(InvalidArgument, hint="hash the bytes again and send them whole"):
     """Bytes are not those of the digest they were sent under."""
+
+
+class SizeMismatch(InvalidArgument, hint="send the bytes again, whole"):
+    """More or fewer bytes came than were declared."""
+
+
+class FileTooLarge(InvalidArgument):
+    """A file would have more bytes than a file can have."""
 
 
 class OutOfRange(QuartetError, code=_C.OUT_OF_RANGE):
@@ -235,6 +243,14 @@ class DirectoryNotEmpty(FailedPrecondition, hint="quartet rm -r PATH"):
 
 class DirectoryCycle(FailedPrecondition):
     """A directory cannot be moved below itself."""
+
+
+class NotAFile(FailedPrecondition):
+    """A symbolic link is where a file is needed."""
+
+
+class ContentAbsent(FailedPrecondition, hint="quartet cp FILE qt:PATH"):
+    """Only the attributes of the file were ever written."""
 
 
 class RootFixed(FailedPrecondition):
@@ -395,6 +411,10 @@ class StoreCorrupt(DataLoss, hint="python -m raftmeta check --data-dir DIR"):
 
 class BlobCorrupt(DataLoss, hint="upload it again: that replaces the damaged copy"):
     """The bytes that are stored under a digest are not those of the digest."""
+
+
+class ContentLost(DataLoss, hint="write the file again"):
+    """A file refers to bytes that the store of blobs does not have."""
 
 
 class Internal(QuartetError, code=_C.INTERNAL):

@@ -12,6 +12,7 @@ from harness.protos import Method
 
 READS = (
     "BatchGet",
+    "BatchRead",
     "BatchStat",
     "Check",
     "Count",
@@ -29,6 +30,7 @@ UNPAGED = {
     "quartet.cluster.v1.ClusterService.ListZones": "an operator's call; tenants are counted in tens",
 }
 SAFE_TWICE = {
+    "quartet.files.v1.FileService.WriteStream": "the request id is in the header, the first message of the stream",
     "quartet.files.v1.FileService.SetPrincipalRoot": "a second one sets the same root",
     "quartet.files.v1.FileService.RemovePrincipalRoot": "a second one finds nothing to remove",
     "quartet.files.v1.FileService.SetQuota": "a second one sets the same limits",

@@ -101,6 +101,9 @@ async def answer(channel: aio.Channel, method: MethodDescriptor, request: bytes)
             stream = watch(request, timeout=PATIENCE)
             await anext(aiter(stream))
             stream.cancel()
+        elif method.client_streaming:
+            send: aio.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(path)
+            await send(iter([request]), timeout=PATIENCE)
         else:
             call: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
             await call(request, timeout=PATIENCE)

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from quartet._aio_contents import AsyncContents
 from quartet._aio_locks import AsyncLocks
 from quartet._aio_quotas import AsyncQuotas
 from quartet._aio_roots import AsyncRoots
@@ -18,8 +19,8 @@ from quartet._retry import Backoff
 from quartet.files.v1 import files_pb2 as pb
 
 
-class AsyncFiles:
-    """Directories, files, symbolic links and their extended attributes.
+class AsyncFiles(AsyncContents):
+    """Directories, files, symbolic links, their extended attributes, and the bytes of files.
 
     Every write carries a request id (a drawn one, unless given), so that a repetition after a lost answer changes
     nothing. All methods raise `quartet.CallError`.
@@ -33,8 +34,7 @@ class AsyncFiles:
 
     def __init__(self, transport: AsyncTransport, new_id: Callable[[], str] = new_request_id) -> None:
         """Call over `transport`."""
-        self._transport = transport
-        self._new_id = new_id
+        super().__init__(transport, new_id)
         self.locks = AsyncLocks(transport, new_id)
         self.quotas = AsyncQuotas(transport)
         self.roots = AsyncRoots(transport)

@@ -15,7 +15,7 @@ from quartet._options import Options
 from quartet._retry import Backoff, repeatable
 from quartet._transport import unreachable
 from quartet.cluster.v1 import cluster_pb2_grpc
-from quartet.files.v1 import files_pb2_grpc
+from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
 
@@ -52,6 +52,18 @@ class Endpoint:
         self.settings: SettingsServiceAsyncStub = settings_pb2_grpc.SettingsServiceStub(self.channel)
         self.cluster: ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.objects: ObjectServiceAsyncStub = objects_pb2_grpc.ObjectServiceStub(self.channel)
+
+    def write(
+        self, begin: Callable[[], AsyncIterator[files_pb2.WriteStreamRequest]]
+    ) -> Callable[..., Awaitable[files_pb2.Entry]]:
+        """Return WriteStream as a call of its header, which is the first of the messages that `begin` returns."""
+
+        def call(
+            _: object, *, timeout: float | None, metadata: tuple[tuple[str, str], ...]
+        ) -> Awaitable[files_pb2.Entry]:
+            return self.files.WriteStream(begin(), timeout=timeout, metadata=metadata)
+
+        return call
 
     async def connected(self, timeout: float) -> bool:
         """Connect if need be; tell whether that worked within `timeout` seconds."""

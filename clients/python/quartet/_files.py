@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from quartet._contents import Contents
 from quartet._errors import NotFound, Unavailable
 from quartet._locks import Locks
 from quartet._quotas import Quotas
@@ -31,8 +32,8 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
-class Files:
-    """Directories, files, symbolic links and their extended attributes.
+class Files(Contents):
+    """Directories, files, symbolic links, their extended attributes, and the bytes of files.
 
     Every write carries a request id (a drawn one, unless given), so that a repetition after a lost answer changes
     nothing. All methods raise `quartet.CallError`.
@@ -46,8 +47,7 @@ class Files:
 
     def __init__(self, transport: Transport, new_id: Callable[[], str] = new_request_id) -> None:
         """Call over `transport`."""
-        self._transport = transport
-        self._new_id = new_id
+        super().__init__(transport, new_id)
         self.locks = Locks(transport, new_id)
         self.quotas = Quotas(transport)
         self.roots = Roots(transport)

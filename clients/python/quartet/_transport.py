@@ -13,7 +13,7 @@ from quartet._errors import CallError, Unavailable, from_rpc
 from quartet._options import Options
 from quartet._retry import Backoff, repeatable
 from quartet.cluster.v1 import cluster_pb2_grpc
-from quartet.files.v1 import files_pb2_grpc
+from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
 
@@ -43,6 +43,14 @@ class Endpoint:
         self.cluster = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.objects = objects_pb2_grpc.ObjectServiceStub(self.channel)
         self._ready = False
+
+    def write(self, begin: Callable[[], Iterator[files_pb2.WriteStreamRequest]]) -> Callable[..., files_pb2.Entry]:
+        """Return WriteStream as a call of its header, which is the first of the messages that `begin` returns."""
+
+        def call(_: object, *, timeout: float | None, metadata: tuple[tuple[str, str], ...]) -> files_pb2.Entry:
+            return self.files.WriteStream(begin(), timeout=timeout, metadata=metadata)
+
+        return call
 
     def connected(self, timeout: float) -> bool:
         """Tell whether the node takes connections, or still has the last one; waits at most `timeout` seconds.

@@ -16,6 +16,7 @@ from quartet_server.cli import (
     cert,
     check,
     cluster,
+    contents,
     demo,
     files,
     nodes,
@@ -53,6 +54,7 @@ def create(environ: Mapping[str, str]) -> App:
     check.register(app, sources, environ)
     version.register(app)
     files.register(app)
+    contents.register(app)
     trash.register(app)
     quotas.register(app)
     roots.register(app)

@@ -21,10 +21,13 @@ Remote = Annotated[str, Parameter(help="Remote path: qt:/path, or just /path.")]
 
 
 @contextlib.contextmanager
-def connected(endpoints: str | None, zone: str = "") -> Iterator[Client]:
-    """Connect; TLS as the QUARTET_CLIENT_* variables say. Errors of calls become errors of the command."""
+def connected(endpoints: str | None, zone: str = "", timeout: float = 10.0) -> Iterator[Client]:
+    """Connect; TLS as the QUARTET_CLIENT_* variables say. Errors of calls become errors of the command.
+
+    A call takes `timeout` seconds at most, repetitions included.
+    """
     try:
-        with Client(endpoints, zone=zone) as client:
+        with Client(endpoints, zone=zone, timeout=timeout) as client:
             yield client
     except ConfigurationError as error:
         raise CommandError(str(error), "--endpoints HOST:PORT", exit_code=2) from error

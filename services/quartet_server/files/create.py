@@ -17,6 +17,7 @@ from quartet_server.meta.mutation import Plan
 from quartet_server.meta.snapshot import Snapshot
 
 _FIELDS = set(pb.Attributes.DESCRIPTOR.fields_by_name)
+_FOUND = {"size", "digest"}  # of a file whose bytes are here, these are what the server found
 
 
 async def mkdir(tree: Tree, zone: str, request: pb.MkdirRequest, claim: Claim | None) -> pb.Entry:
@@ -81,7 +82,7 @@ async def create_file(tree: Tree, zone: str, request: pb.CreateFileRequest, clai
             inode, revision = await _inode(zone, walk, snapshot)
             records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
             before = quotas.size_of(inode)
-            inode.attributes.CopyFrom(request.attributes)
+            records.describe(inode, request.attributes)
             return await _rewrite(tree, zone, snapshot, walk, inode, revision, before)
         walk.demand_parent()
         records.require(path, None, request.if_match, "")
@@ -93,9 +94,9 @@ async def create_file(tree: Tree, zone: str, request: pb.CreateFileRequest, clai
 async def set_attributes(tree: Tree, zone: str, request: pb.SetAttributesRequest, claim: Claim | None) -> pb.Entry:
     """Change the attributes that the mask names, as the next generation of the inode."""
     path = paths.parse(request.path)
-    names = set(request.update_mask.paths)
-    if not names or names == {"*"}:
-        names = _FIELDS
+    named = set(request.update_mask.paths)
+    named = set() if named == {"*"} else named
+    names = named or _FIELDS
     if wrong := sorted(names - _FIELDS):
         raise FieldInvalid.of("update_mask", f"there is no attribute {wrong[0]}")
     await tree.ensure(zone)
@@ -105,7 +106,9 @@ async def set_attributes(tree: Tree, zone: str, request: pb.SetAttributesRequest
         inode, revision = await _inode(zone, walk, snapshot)
         records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
         before = quotas.size_of(inode)
-        for name in names:
+        if inode.HasField("content") and (found := sorted(named & _FOUND)):
+            raise FieldInvalid.of("update_mask", f"{found[0]} is what the server found in the bytes")
+        for name in names - _FOUND if inode.HasField("content") else names:
             inode.attributes.ClearField(name)  # type: ignore[arg-type]
             if request.attributes.DESCRIPTOR.fields_by_name[name].message_type is None:
                 setattr(inode.attributes, name, getattr(request.attributes, name))

@@ -46,6 +46,14 @@ def new_inode(kind: pb.EntryType.ValueType, attributes: pb.Attributes, now: Time
     return storage_pb2.Inode(type=kind, gen=1, attributes=attributes, create_time=now, update_time=now)
 
 
+def describe(inode: storage_pb2.Inode, attributes: pb.Attributes) -> None:
+    """Give an inode new attributes; size and digest of a file whose bytes are here stay what they are."""
+    size, digest = inode.attributes.size, inode.attributes.digest
+    inode.attributes.CopyFrom(attributes)
+    if inode.HasField("content"):
+        inode.attributes.size, inode.attributes.digest = size, digest
+
+
 def etag(ino: int, gen: int) -> str:
     """Return the etag of a generation."""
     return f"{ino}.{gen}"
@@ -103,6 +111,7 @@ def entry(path: str, name: str, ino: int, inode: storage_pb2.Inode, revision: in
         create_time=inode.create_time,
         update_time=inode.update_time,
         revision=revision,
+        stored=inode.type == FILE and (inode.HasField("content") or not inode.attributes.size),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 from google.protobuf.message import Message
@@ -14,6 +16,11 @@ from quartet.files.v1 import files_pb2 as pb
 from quartet_server.domain import Resources
 from quartet_server.files import create, delete, keys, locks, quota_calls, reading, rename, roots, trash, watch, xattrs
 from quartet_server.files.batch import BatchCreate
+from quartet_server.files.contents import copying, editing
+from quartet_server.files.contents.batch import BatchWrite
+from quartet_server.files.contents.contents import Contents
+from quartet_server.files.contents.reading import batch_read, read_stream
+from quartet_server.files.contents.writing import AT_ONCE, Writing
 from quartet_server.files.inos import Inos
 from quartet_server.files.principals import current, enter
 from quartet_server.files.reclaim import Reclaimer
@@ -22,6 +29,7 @@ from quartet_server.meta.ledger import Claim, LedgerLease, claim
 from quartet_server.meta.mutation import Mutator
 from quartet_server.meta.operators import demand_operator
 from quartet_server.meta.times import timestamps
+from quartet_server.objects.contract import BlobStore
 from raftmeta.metastore import Metastore
 
 Context = aio.ServicerContext[Any, Any]
@@ -29,7 +37,8 @@ Context = aio.ServicerContext[Any, Any]
 
 async def start(resources: Resources) -> FileService:
     """Serve files from the node's Metastore."""
-    service = FileService(resources.metastore, timestamps(resources.clock))
+    assert resources.objects is not None, "the composition root opens the store of blobs when this service is on"
+    service = FileService(resources.metastore, timestamps(resources.clock), resources.objects)
     service.begin()
     return service
 
@@ -43,10 +52,15 @@ class FileService(files_pb2_grpc.FileServiceServicer):
 
     names = (files_pb2.DESCRIPTOR.services_by_name["FileService"].full_name,)
 
-    def __init__(self, store: Metastore, now: Callable[[], Timestamp]) -> None:
-        """Keep the tree in `store`; `now` tells the time for records. Nothing runs in the background before `begin`."""
+    def __init__(self, store: Metastore, now: Callable[[], Timestamp], blobs: BlobStore) -> None:
+        """Keep the tree in `store` and larger files in `blobs`; `now` tells the time for records.
+
+        Nothing runs in the background before `begin`.
+        """
         lease = LedgerLease(store)
         self._tree = Tree(store, Mutator(store, lease), lease, Inos(store), now)
+        self._contents = Contents(blobs)
+        self._writing = asyncio.Semaphore(AT_ONCE)
         self._reclaimer = Reclaimer(store)
 
     def begin(self) -> None:
@@ -125,6 +139,43 @@ class FileService(files_pb2_grpc.FileServiceServicer):
         answer = await trash.empty(self._tree, enter(context), request)
         self._reclaimer.wake()
         return answer
+
+    async def WriteStream(self, requests: AsyncIterator[pb.WriteStreamRequest], context: Context) -> pb.Entry:
+        """Write a file."""
+        return await Writing(self._tree, self._contents, enter(context)).run(requests, self._writing)
+
+    async def ReadStream(self, request: pb.ReadStreamRequest, context: Context) -> AsyncIterator[pb.ReadStreamResponse]:
+        """Read a file."""
+        async with aclosing(read_stream(self._tree, self._contents, enter(context), request)) as responses:
+            async for response in responses:
+                yield response
+
+    async def Append(self, request: pb.AppendRequest, context: Context) -> pb.AppendResponse:
+        """Add bytes at the end of a file."""
+        zone = enter(context)
+        claim = _claim(zone, "Append", request)
+        return await editing.append(self._tree, self._contents, zone, request, claim)
+
+    async def Truncate(self, request: pb.TruncateRequest, context: Context) -> pb.Entry:
+        """Give a file another length."""
+        zone = enter(context)
+        claim = _claim(zone, "Truncate", request)
+        return await editing.truncate(self._tree, self._contents, zone, request, claim)
+
+    async def BatchWrite(self, request: pb.BatchWriteRequest, context: Context) -> pb.BatchWriteResponse:
+        """Write many small files."""
+        zone = enter(context)
+        claim = _claim(zone, "BatchWrite", request)
+        return await BatchWrite(self._tree, self._contents, zone, request, claim).run()
+
+    async def BatchRead(self, request: pb.BatchReadRequest, context: Context) -> pb.BatchReadResponse:
+        """Read many small files."""
+        return await batch_read(self._tree, self._contents, enter(context), request)
+
+    async def Copy(self, request: pb.CopyRequest, context: Context) -> pb.Entry:
+        """Copy an entry."""
+        zone = enter(context)
+        return await copying.copy(self._tree, zone, request, _claim(zone, "Copy", request))
 
     async def SetXattr(self, request: pb.SetXattrRequest, context: Context) -> pb.SetXattrResponse:
         """Write an extended attribute."""

@@ -59,3 +59,8 @@ def unchanged(key: bytes, mod_revision: int) -> pb.Compare:
 def none_below(prefix: bytes) -> pb.Compare:
     """Demand that no key starts with `prefix`: a comparison over a range holds when it holds for every key in it."""
     return _C(key=prefix, range_end=prefix_end(prefix), target=_C.CREATE, result=_C.EQUAL, create_revision=0)
+
+
+def none_since(prefix: bytes, revision: int) -> pb.Compare:
+    """Demand that no key that starts with `prefix` was written after `revision`; deletions are not seen."""
+    return _C(key=prefix, range_end=prefix_end(prefix), target=_C.MOD, result=_C.LESS, mod_revision=revision + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from harness.served import served
 from quartet.files.v1 import files_pb2_grpc
 from quartet_server.files.service import FileService
+from quartet_server.objects.memory import MemoryBlobs
 
 from raftmeta.metastore import Metastore
 
@@ -27,9 +29,15 @@ def ticking() -> Callable[[], Timestamp]:
 
 
 @pytest.fixture
-def service(store: Metastore) -> FileService:
+def blobs() -> MemoryBlobs:
+    """A store of blobs that holds nothing."""
+    return MemoryBlobs(time.time)
+
+
+@pytest.fixture
+def service(store: Metastore, blobs: MemoryBlobs) -> FileService:
     """The service, without its background work."""
-    return FileService(store, ticking())
+    return FileService(store, ticking(), blobs)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

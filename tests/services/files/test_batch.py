@@ -135,7 +135,7 @@ async def test_a_parent_that_moved_away_after_it_was_read_is_noticed(service: Fi
                     await service.Rename(pb.RenameRequest(source="/a", destination="/b"), context)  # type: ignore[arg-type]
                 return await store.txn(request)
 
-        other = FileService(Sly(), service._tree.now)  # type: ignore[arg-type]
+        other = FileService(Sly(), service._tree.now, service._contents.blobs)  # type: ignore[arg-type]
         await other._tree.inos.take("default", 1)  # the transaction to intercept is not the allocator's
         moved = False
         await service.Stat(pb.StatRequest(path="/"), context)  # type: ignore[arg-type]
@@ -164,6 +164,6 @@ async def test_what_an_earlier_run_finishes_late_is_not_taken_for_somebody_elses
             return answer
 
     with within("default"):
-        second = await FileService(Late(), service._tree.now).BatchCreate(request, Nobody())  # type: ignore[arg-type]
+        second = await FileService(Late(), service._tree.now, service._contents.blobs).BatchCreate(request, Nobody())  # type: ignore[arg-type]
     assert reasons(second) == [""] * 103
     assert second.results == first[0].results

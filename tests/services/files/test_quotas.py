@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,6 +16,7 @@ from quartet.files.v1 import files_pb2 as pb
 from quartet.files.v1 import files_pb2_grpc
 from quartet_server.files.reclaim import Reclaimer
 from quartet_server.files.service import FileService
+from quartet_server.objects.memory import MemoryBlobs
 
 from raftmeta.etcd import rpc_pb2
 from raftmeta.metastore import Metastore
@@ -83,7 +85,7 @@ async def test_eight_writers_on_two_nodes_fill_a_quota_to_the_last_inode_and_not
                 break
         return told
 
-    other = FileService(store, lambda: Timestamp(seconds=1))
+    other = FileService(store, lambda: Timestamp(seconds=1), MemoryBlobs(time.time))
     async with served([other]) as address, grpc.aio.insecure_channel(address) as channel:
         second = files_pb2_grpc.FileServiceStub(channel)
         told = await asyncio.gather(*(write(second if writer % 2 else files, writer) for writer in range(8)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -13,6 +14,7 @@ from harness.served import served
 from quartet.files.v1 import files_pb2 as pb
 from quartet.files.v1 import files_pb2_grpc
 from quartet_server.files.service import FileService
+from quartet_server.objects.memory import MemoryBlobs
 
 from raftmeta.etcd import rpc_pb2
 from raftmeta.metastore import Metastore
@@ -201,7 +203,7 @@ async def test_a_directory_moves_with_as_many_operations_however_much_it_holds(
 ) -> None:
     counting = Counting(store)
     async with (
-        served([FileService(counting, lambda: Timestamp(seconds=1))]) as address,
+        served([FileService(counting, lambda: Timestamp(seconds=1), MemoryBlobs(time.time))]) as address,
         grpc.aio.insecure_channel(address) as channel,
     ):
         files = files_pb2_grpc.FileServiceStub(channel)

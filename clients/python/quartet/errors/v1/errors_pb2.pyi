@@ -69,6 +69,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "DIGEST_MISMATCH", "domain": "quartet.dev", "metadata": {"declared": "9f86d0.../4", "found": "60303a.../4", "hint": "hash the bytes again and send them whole"}}
     """
+    ERROR_REASON_SIZE_MISMATCH: _ErrorReason.ValueType  # 90
+    """ERROR_REASON_SIZE_MISMATCH (INVALID_ARGUMENT): more or fewer bytes came than the caller said.
+
+        {"reason": "SIZE_MISMATCH", "domain": "quartet.dev", "metadata": {"path": "/docs/a", "declared": "5", "found": "4"}}
+    """
+    ERROR_REASON_FILE_TOO_LARGE: _ErrorReason.ValueType  # 91
+    """ERROR_REASON_FILE_TOO_LARGE (INVALID_ARGUMENT): a file would have more bytes than a file can have.
+
+        {"reason": "FILE_TOO_LARGE", "domain": "quartet.dev", "metadata": {"path": "/docs/a", "limit": "68719476736"}}
+    """
     ERROR_REASON_REVISION_COMPACTED: _ErrorReason.ValueType  # 7
     """ERROR_REASON_REVISION_COMPACTED (OUT_OF_RANGE): history before a revision is gone. Metadata names the oldest
     that is left where it is known.
@@ -189,6 +199,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_DIRECTORY_CYCLE (FAILED_PRECONDITION): a directory cannot be moved into itself or below itself.
 
         {"reason": "DIRECTORY_CYCLE", "domain": "quartet.dev", "metadata": {"path": "/docs", "destination": "/docs/old"}}
+    """
+    ERROR_REASON_NOT_A_FILE: _ErrorReason.ValueType  # 92
+    """ERROR_REASON_NOT_A_FILE (FAILED_PRECONDITION): a symbolic link is where a file is needed: only reads that ask for it
+    follow one.
+
+        {"reason": "NOT_A_FILE", "domain": "quartet.dev", "metadata": {"path": "/docs/link"}}
+    """
+    ERROR_REASON_CONTENT_ABSENT: _ErrorReason.ValueType  # 93
+    """ERROR_REASON_CONTENT_ABSENT (FAILED_PRECONDITION): the attributes of the file were written, its bytes never.
+
+        {"reason": "CONTENT_ABSENT", "domain": "quartet.dev", "metadata": {"path": "/docs/a", "hint": "quartet cp FILE qt:/docs/a"}}
     """
     ERROR_REASON_ROOT_FIXED: _ErrorReason.ValueType  # 26
     """ERROR_REASON_ROOT_FIXED (FAILED_PRECONDITION): the root of a zone cannot be created, deleted, moved or replaced.
@@ -370,6 +391,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "BLOB_CORRUPT", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "upload it again: that replaces the damaged copy"}}
     """
+    ERROR_REASON_CONTENT_LOST: _ErrorReason.ValueType  # 94
+    """ERROR_REASON_CONTENT_LOST (DATA_LOSS): a file refers to bytes that the store of blobs does not have.
+
+        {"reason": "CONTENT_LOST", "domain": "quartet.dev", "metadata": {"path": "/docs/a", "digest": "9f86d0.../4", "hint": "write the file again"}}
+    """
     ERROR_REASON_INTERNAL_FAULT: _ErrorReason.ValueType  # 48
     """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
     id.
@@ -422,6 +448,16 @@ ERROR_REASON_DIGEST_MISMATCH: ErrorReason.ValueType  # 50
 sent under: another hash, or another size. Metadata names both digests as HASH/SIZE.
 
     {"reason": "DIGEST_MISMATCH", "domain": "quartet.dev", "metadata": {"declared": "9f86d0.../4", "found": "60303a.../4", "hint": "hash the bytes again and send them whole"}}
+"""
+ERROR_REASON_SIZE_MISMATCH: ErrorReason.ValueType  # 90
+"""ERROR_REASON_SIZE_MISMATCH (INVALID_ARGUMENT): more or fewer bytes came than the caller said.
+
+    {"reason": "SIZE_MISMATCH", "domain": "quartet.dev", "metadata": {"path": "/docs/a", "declared": "5", "found": "4"}}
+"""
+ERROR_REASON_FILE_TOO_LARGE: ErrorReason.ValueType  # 91
+"""ERROR_REASON_FILE_TOO_LARGE (INVALID_ARGUMENT): a file would have more bytes than a file can have.
+
+    {"reason": "FILE_TOO_LARGE", "domain": "quartet.dev", "metadata": {"path": "/docs/a", "limit": "68719476736"}}
 """
 ERROR_REASON_REVISION_COMPACTED: ErrorReason.ValueType  # 7
 """ERROR_REASON_REVISION_COMPACTED (OUT_OF_RANGE): history before a revision is gone. Metadata names the oldest
@@ -543,6 +579,17 @@ ERROR_REASON_DIRECTORY_CYCLE: ErrorReason.ValueType  # 25
 """ERROR_REASON_DIRECTORY_CYCLE (FAILED_PRECONDITION): a directory cannot be moved into itself or below itself.
 
     {"reason": "DIRECTORY_CYCLE", "domain": "quartet.dev", "metadata": {"path": "/docs", "destination": "/docs/old"}}
+"""
+ERROR_REASON_NOT_A_FILE: ErrorReason.ValueType  # 92
+"""ERROR_REASON_NOT_A_FILE (FAILED_PRECONDITION): a symbolic link is where a file is needed: only reads that ask for it
+follow one.
+
+    {"reason": "NOT_A_FILE", "domain": "quartet.dev", "metadata": {"path": "/docs/link"}}
+"""
+ERROR_REASON_CONTENT_ABSENT: ErrorReason.ValueType  # 93
+"""ERROR_REASON_CONTENT_ABSENT (FAILED_PRECONDITION): the attributes of the file were written, its bytes never.
+
+    {"reason": "CONTENT_ABSENT", "domain": "quartet.dev", "metadata": {"path": "/docs/a", "hint": "quartet cp FILE qt:/docs/a"}}
 """
 ERROR_REASON_ROOT_FIXED: ErrorReason.ValueType  # 26
 """ERROR_REASON_ROOT_FIXED (FAILED_PRECONDITION): the root of a zone cannot be created, deleted, moved or replaced.
@@ -723,6 +770,11 @@ ERROR_REASON_BLOB_CORRUPT: ErrorReason.ValueType  # 54
 never sent. Uploading the blob again mends it.
 
     {"reason": "BLOB_CORRUPT", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "upload it again: that replaces the damaged copy"}}
+"""
+ERROR_REASON_CONTENT_LOST: ErrorReason.ValueType  # 94
+"""ERROR_REASON_CONTENT_LOST (DATA_LOSS): a file refers to bytes that the store of blobs does not have.
+
+    {"reason": "CONTENT_LOST", "domain": "quartet.dev", "metadata": {"path": "/docs/a", "digest": "9f86d0.../4", "hint": "write the file again"}}
 """
 ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 48
 """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request

@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equartet/files/v1/entries.proto\x12\x10quartet.files.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x01\n\nAttributes\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04mime\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0c\n\x04mode\x18\x04 \x01(\r\x12\r\n\x05owner\x18\x05 \x01(\t\x12)\n\x05mtime\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esymlink_target\x18\x07 \x01(\t\"\x8f\x02\n\x05\x45ntry\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03ino\x18\x03 \x01(\x04\x12)\n\x04type\x18\x04 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x30\n\nattributes\x18\x05 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\t \x01(\x03\"8\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t*n\n\tEntryType\x12\x1a\n\x16\x45NTRY_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45NTRY_TYPE_FILE\x10\x01\x12\x18\n\x14\x45NTRY_TYPE_DIRECTORY\x10\x02\x12\x16\n\x12\x45NTRY_TYPE_SYMLINK\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1equartet/files/v1/entries.proto\x12\x10quartet.files.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x01\n\nAttributes\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04mime\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0c\n\x04mode\x18\x04 \x01(\r\x12\r\n\x05owner\x18\x05 \x01(\t\x12)\n\x05mtime\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esymlink_target\x18\x07 \x01(\t\"\x9f\x02\n\x05\x45ntry\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03ino\x18\x03 \x01(\x04\x12)\n\x04type\x18\x04 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x30\n\nattributes\x18\x05 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\t \x01(\x03\x12\x0e\n\x06stored\x18\n \x01(\x08\"8\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t*n\n\tEntryType\x12\x1a\n\x16\x45NTRY_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45NTRY_TYPE_FILE\x10\x01\x12\x18\n\x14\x45NTRY_TYPE_DIRECTORY\x10\x02\x12\x16\n\x12\x45NTRY_TYPE_SYMLINK\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quartet.files.v1.entries_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENTRYTYPE']._serialized_start=572
-  _globals['_ENTRYTYPE']._serialized_end=682
+  _globals['_ENTRYTYPE']._serialized_start=588
+  _globals['_ENTRYTYPE']._serialized_end=698
   _globals['_ATTRIBUTES']._serialized_start=86
   _globals['_ATTRIBUTES']._serialized_end=238
   _globals['_ENTRY']._serialized_start=241
-  _globals['_ENTRY']._serialized_end=512
-  _globals['_FAILURE']._serialized_start=514
-  _globals['_FAILURE']._serialized_end=570
+  _globals['_ENTRY']._serialized_end=528
+  _globals['_FAILURE']._serialized_start=530
+  _globals['_FAILURE']._serialized_end=586
 # @@protoc_insertion_point(module_scope)

@@ -48,7 +48,9 @@ Global___EntryType: _TypeAlias = EntryType  # noqa: Y015
 
 @_typing.final
 class Attributes(_message.Message):
-    """Attributes are what callers say about an entry; the server stores them and checks only their limits."""
+    """Attributes are what callers say about an entry; the server stores them and checks only their limits. Of a file whose
+    content was written here, size and digest are what the server found, and only writing changes them.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -64,7 +66,7 @@ class Attributes(_message.Message):
     mime: _builtins.str
     """Media type, such as `text/plain`; at most 255 bytes."""
     digest: _builtins.bytes
-    """Digest of the content as the client computed it, such as the 32 bytes of a SHA-256; at most 64 bytes."""
+    """Digest of the content: the 32 bytes of the SHA-256 of what was written here, else what the client says, at most 64 bytes."""
     mode: _builtins.int
     """POSIX permission bits, 0 to 0o7777."""
     owner: _builtins.str
@@ -109,6 +111,7 @@ class Entry(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Absolute path by which it was reached."""
     name: _builtins.str
@@ -121,6 +124,8 @@ class Entry(_message.Message):
     """Opaque version `ino.gen` for `if_match`; empty where List was asked for no detail."""
     revision: _builtins.int
     """Revision at which it was read or written."""
+    stored: _builtins.bool
+    """Whether a file's bytes are here: they were written, or there are none. Unset where List was asked for no detail."""
     @_builtins.property
     def attributes(self) -> Global___Attributes:
         """Attributes; unset where List was asked for no detail."""
@@ -145,10 +150,11 @@ class Entry(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
+        stored: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "etag", b"etag", "ino", b"ino", "name", b"name", "path", b"path", "revision", b"revision", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "etag", b"etag", "ino", b"ino", "name", b"name", "path", b"path", "revision", b"revision", "stored", b"stored", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

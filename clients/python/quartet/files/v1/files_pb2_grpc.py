@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from quartet.files.v1 import contents_pb2 as quartet_dot_files_dot_v1_dot_contents__pb2
 from quartet.files.v1 import entries_pb2 as quartet_dot_files_dot_v1_dot_entries__pb2
 from quartet.files.v1 import files_pb2 as quartet_dot_files_dot_v1_dot_files__pb2
 from quartet.files.v1 import locks_pb2 as quartet_dot_files_dot_v1_dot_locks__pb2
@@ -58,7 +59,7 @@ class FileServiceStub:
     the same id and content gets the first answer for at least 30 minutes; the same id with other content is refused with
     INVALID_ARGUMENT, reason REQUEST_ID_REUSED. Without an id a repetition is a new request.
 
-    Etags: `ino.gen`, changed by every change of the entry's attributes and by nothing else. `if_match` demands that the
+    Etags: `ino.gen`, changed by every change of the entry's attributes or content and by nothing else. `if_match` demands that the
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
 
@@ -140,6 +141,41 @@ class FileServiceStub:
                 '/quartet.files.v1.FileService/EmptyTrash',
                 request_serializer=quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashRequest.SerializeToString,
                 response_deserializer=quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashResponse.FromString,
+                _registered_method=True)
+        self.WriteStream = channel.stream_unary(
+                '/quartet.files.v1.FileService/WriteStream',
+                request_serializer=quartet_dot_files_dot_v1_dot_contents__pb2.WriteStreamRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
+                _registered_method=True)
+        self.ReadStream = channel.unary_stream(
+                '/quartet.files.v1.FileService/ReadStream',
+                request_serializer=quartet_dot_files_dot_v1_dot_contents__pb2.ReadStreamRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_contents__pb2.ReadStreamResponse.FromString,
+                _registered_method=True)
+        self.Append = channel.unary_unary(
+                '/quartet.files.v1.FileService/Append',
+                request_serializer=quartet_dot_files_dot_v1_dot_contents__pb2.AppendRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_contents__pb2.AppendResponse.FromString,
+                _registered_method=True)
+        self.Truncate = channel.unary_unary(
+                '/quartet.files.v1.FileService/Truncate',
+                request_serializer=quartet_dot_files_dot_v1_dot_contents__pb2.TruncateRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
+                _registered_method=True)
+        self.BatchWrite = channel.unary_unary(
+                '/quartet.files.v1.FileService/BatchWrite',
+                request_serializer=quartet_dot_files_dot_v1_dot_contents__pb2.BatchWriteRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_contents__pb2.BatchWriteResponse.FromString,
+                _registered_method=True)
+        self.BatchRead = channel.unary_unary(
+                '/quartet.files.v1.FileService/BatchRead',
+                request_serializer=quartet_dot_files_dot_v1_dot_contents__pb2.BatchReadRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_contents__pb2.BatchReadResponse.FromString,
+                _registered_method=True)
+        self.Copy = channel.unary_unary(
+                '/quartet.files.v1.FileService/Copy',
+                request_serializer=quartet_dot_files_dot_v1_dot_contents__pb2.CopyRequest.SerializeToString,
+                response_deserializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
                 _registered_method=True)
         self.SetXattr = channel.unary_unary(
                 '/quartet.files.v1.FileService/SetXattr',
@@ -244,7 +280,7 @@ class FileServiceServicer:
     the same id and content gets the first answer for at least 30 minutes; the same id with other content is refused with
     INVALID_ARGUMENT, reason REQUEST_ID_REUSED. Without an id a repetition is a new request.
 
-    Etags: `ino.gen`, changed by every change of the entry's attributes and by nothing else. `if_match` demands that the
+    Etags: `ino.gen`, changed by every change of the entry's attributes or content and by nothing else. `if_match` demands that the
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
 
@@ -353,6 +389,61 @@ class FileServiceServicer:
     def EmptyTrash(self, request, context):
         """EmptyTrash gives up what is in the trash, for good: it disappears from the trash at once, and its space is reclaimed
         in the background.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteStream(self, request_iterator, context):
+        """WriteStream gives a file its content, all at once: readers see the old content or the new one. The bytes are durable
+        before the file refers to them. The server computes size and digest (SHA-256) and says them in the entry's attributes.
+        FAILED_PRECONDITION when a directory (IS_A_DIRECTORY) or symbolic link (NOT_A_FILE) is there; INVALID_ARGUMENT
+        (SIZE_MISMATCH, DIGEST_MISMATCH) when other bytes come than the header says, (FILE_TOO_LARGE) above 64 GiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadStream(self, request, context):
+        """ReadStream reads a file, or a stretch of it, as it was at one revision, whatever is written meanwhile.
+        FAILED_PRECONDITION (CONTENT_ABSENT) when only the attributes of the file were ever written.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Append(self, request, context):
+        """Append adds bytes at the end of a file. Concurrent appends are all there, one after the other, none torn.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Truncate(self, request, context):
+        """Truncate gives a file another length.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchWrite(self, request, context):
+        """BatchWrite writes many small files, many per transaction; each succeeds or fails on its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchRead(self, request, context):
+        """BatchRead reads many small files at one revision; one that cannot be read is told in its own result.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Copy(self, request, context):
+        """Copy makes a copy of a file or symbolic link inside the server, in constant time: both have the same bytes, kept
+        once, until one of them is written. Attributes are copied, extended attributes are not. With `recursive` a directory
+        is copied, atomically, when it has no more than 41 entries below it (INVALID_ARGUMENT, REQUEST_TOO_LARGE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -536,6 +627,41 @@ def add_FileServiceServicer_to_server(servicer, server):
                     request_deserializer=quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashRequest.FromString,
                     response_serializer=quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashResponse.SerializeToString,
             ),
+            'WriteStream': grpc.stream_unary_rpc_method_handler(
+                    servicer.WriteStream,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_contents__pb2.WriteStreamRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
+            ),
+            'ReadStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadStream,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_contents__pb2.ReadStreamRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_contents__pb2.ReadStreamResponse.SerializeToString,
+            ),
+            'Append': grpc.unary_unary_rpc_method_handler(
+                    servicer.Append,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_contents__pb2.AppendRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_contents__pb2.AppendResponse.SerializeToString,
+            ),
+            'Truncate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Truncate,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_contents__pb2.TruncateRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
+            ),
+            'BatchWrite': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchWrite,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_contents__pb2.BatchWriteRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_contents__pb2.BatchWriteResponse.SerializeToString,
+            ),
+            'BatchRead': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchRead,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_contents__pb2.BatchReadRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_contents__pb2.BatchReadResponse.SerializeToString,
+            ),
+            'Copy': grpc.unary_unary_rpc_method_handler(
+                    servicer.Copy,
+                    request_deserializer=quartet_dot_files_dot_v1_dot_contents__pb2.CopyRequest.FromString,
+                    response_serializer=quartet_dot_files_dot_v1_dot_entries__pb2.Entry.SerializeToString,
+            ),
             'SetXattr': grpc.unary_unary_rpc_method_handler(
                     servicer.SetXattr,
                     request_deserializer=quartet_dot_files_dot_v1_dot_xattrs__pb2.SetXattrRequest.FromString,
@@ -645,7 +771,7 @@ class FileService:
     the same id and content gets the first answer for at least 30 minutes; the same id with other content is refused with
     INVALID_ARGUMENT, reason REQUEST_ID_REUSED. Without an id a repetition is a new request.
 
-    Etags: `ino.gen`, changed by every change of the entry's attributes and by nothing else. `if_match` demands that the
+    Etags: `ino.gen`, changed by every change of the entry's attributes or content and by nothing else. `if_match` demands that the
     target exists and has this etag (`*`: any); `if_none_match` demands that it has not (`*`: that it does not exist). A
     condition that does not hold is ABORTED, reason ETAG_STALE.
 
@@ -998,6 +1124,195 @@ class FileService:
             '/quartet.files.v1.FileService/EmptyTrash',
             quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashRequest.SerializeToString,
             quartet_dot_files_dot_v1_dot_trash__pb2.EmptyTrashResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/quartet.files.v1.FileService/WriteStream',
+            quartet_dot_files_dot_v1_dot_contents__pb2.WriteStreamRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/quartet.files.v1.FileService/ReadStream',
+            quartet_dot_files_dot_v1_dot_contents__pb2.ReadStreamRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_contents__pb2.ReadStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Append(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/Append',
+            quartet_dot_files_dot_v1_dot_contents__pb2.AppendRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_contents__pb2.AppendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Truncate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/Truncate',
+            quartet_dot_files_dot_v1_dot_contents__pb2.TruncateRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchWrite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/BatchWrite',
+            quartet_dot_files_dot_v1_dot_contents__pb2.BatchWriteRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_contents__pb2.BatchWriteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/BatchRead',
+            quartet_dot_files_dot_v1_dot_contents__pb2.BatchReadRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_contents__pb2.BatchReadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Copy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.files.v1.FileService/Copy',
+            quartet_dot_files_dot_v1_dot_contents__pb2.CopyRequest.SerializeToString,
+            quartet_dot_files_dot_v1_dot_entries__pb2.Entry.FromString,
             options,
             channel_credentials,
             insecure,

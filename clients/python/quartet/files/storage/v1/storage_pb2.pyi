@@ -65,6 +65,7 @@ class Inode(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     type: _entries_pb2.EntryType.ValueType
     """What it is."""
     gen: _builtins.int
@@ -81,6 +82,12 @@ class Inode(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the server last changed it."""
 
+    @_builtins.property
+    def content(self) -> Global___Content:
+        """What a file consists of; unset for one of which only attributes were ever written. Size and digest of the whole are
+        in the attributes.
+        """
+
     def __init__(
         self,
         *,
@@ -89,14 +96,151 @@ class Inode(_message.Message):
         attributes: _entries_pb2.Attributes | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        content: Global___Content | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content", b"content", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "gen", b"gen", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content", b"content", "create_time", b"create_time", "gen", b"gen", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Inode: _TypeAlias = Inode  # noqa: Y015
+
+@_typing.final
+class Chunk(_message.Message):
+    """Chunk names a blob of the zone in the ObjectStore."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HASH_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    hash: _builtins.bytes
+    """SHA-256 of its bytes, 32 bytes."""
+    size: _builtins.int
+    """How many they are."""
+    def __init__(
+        self,
+        *,
+        hash: _builtins.bytes = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Chunk: _TypeAlias = Chunk  # noqa: Y015
+
+@_typing.final
+class Content(_message.Message):
+    """Content is what a file consists of: one of the three, or none for an empty file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INLINE_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    inline: _builtins.bytes
+    """All bytes, up to 4 KiB."""
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Chunk]:
+        """The chunks in order, up to 64."""
+
+    @_builtins.property
+    def list(self) -> Global___Chunk:
+        """The blob that is a ChunkList."""
+
+    def __init__(
+        self,
+        *,
+        inline: _builtins.bytes = ...,
+        chunks: _abc.Iterable[Global___Chunk] | None = ...,
+        list: Global___Chunk | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["list", b"list"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "inline", b"inline", "list", b"list"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Content: _TypeAlias = Content  # noqa: Y015
+
+@_typing.final
+class ChunkList(_message.Message):
+    """ChunkList is a blob with the chunks of a file that has many."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Chunk]:
+        """The chunks in order."""
+
+    def __init__(
+        self,
+        *,
+        chunks: _abc.Iterable[Global___Chunk] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkList: _TypeAlias = ChunkList  # noqa: Y015
+
+@_typing.final
+class Written(_message.Message):
+    """Written lists what one transaction of a BatchWrite wrote, for repeats of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Item(_message.Message):
+        """One file."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        POSITION_FIELD_NUMBER: _builtins.int
+        INO_FIELD_NUMBER: _builtins.int
+        GEN_FIELD_NUMBER: _builtins.int
+        position: _builtins.int
+        """Position in the request."""
+        ino: _builtins.int
+        """Inode number."""
+        gen: _builtins.int
+        """Generation."""
+        def __init__(
+            self,
+            *,
+            position: _builtins.int = ...,
+            ino: _builtins.int = ...,
+            gen: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["gen", b"gen", "ino", b"ino", "position", b"position"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Written.Item]:
+        """The files."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___Written.Item] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Written: _TypeAlias = Written  # noqa: Y015
 
 @_typing.final
 class Parent(_message.Message):

@@ -1,0 +1,160 @@
+"""Between bodies of files and the store of blobs: loading, keeping, reading, extending and cutting."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from quartet.files.storage.v1 import storage_pb2
+
+from quartet_server.errors import BlobNotFound, ContentLost
+from quartet_server.files.contents.body import INLINE, LISTED, Body, check_size, chunks_of, digest_of, encoded
+from quartet_server.files.contents.hashes import Hash, RunningHashes
+from quartet_server.files.paths import Path
+from quartet_server.objects.chunking import STANDARD, THRESHOLD, cut
+from quartet_server.objects.contract import BlobStore
+from quartet_server.objects.digest import Digest
+
+_ZEROS = bytes(STANDARD.largest)
+
+
+@dataclass(slots=True)
+class Contents:
+    """The bytes of all zones' files.
+
+    Whatever a body that is returned consists of is durable: only then may an inode refer to it. Errors of every method
+    besides its own: those of `BlobStore`.
+
+    Attributes:
+        blobs: Where chunks and long lists of them are.
+        hashes: States of SHA-256 from which appends go on.
+    """
+
+    blobs: BlobStore
+    hashes: RunningHashes = field(default_factory=RunningHashes)
+
+    async def load(self, zone: str, path: Path, inode: storage_pb2.Inode) -> Body:
+        """Return what a file's inode refers to. Raises ContentAbsent, ContentLost."""
+        digest, content = digest_of(inode, path), inode.content
+        if not content.HasField("list"):
+            return Body(digest, content.inline, chunks_of(content))
+        try:
+            listed = await self.blobs.get(zone, Digest(content.list.hash, content.list.size))
+        except BlobNotFound as error:
+            raise _lost(path, error) from error
+        return Body(digest, b"", chunks_of(storage_pb2.ChunkList.FromString(listed)))
+
+    async def refer(self, zone: str, body: Body) -> storage_pb2.Content:
+        """Return what an inode says of a body; a long list of chunks becomes a blob of its own."""
+        if len(body.chunks) <= LISTED:
+            return storage_pb2.Content(inline=body.inline, chunks=encoded(body.chunks))
+        listed = storage_pb2.ChunkList(chunks=encoded(body.chunks)).SerializeToString(deterministic=True)
+        digest = await self.blobs.put(zone, listed)
+        return storage_pb2.Content(list=storage_pb2.Chunk(hash=digest.hash, size=digest.size))
+
+    async def read(
+        self, zone: str, path: Path, body: Body, offset: int = 0, length: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes from `offset`, at most `length` of them, in pieces of at most 1 MiB. Raises ContentLost."""
+        if body.inline:
+            piece = body.inline[offset:] if length is None else body.inline[offset : offset + length]
+            if piece:
+                yield piece
+            return
+        for part in body.list().parts(offset, length):
+            try:
+                async with aclosing(self.blobs.read(zone, part.chunk, part.offset, part.length)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            except BlobNotFound as error:
+                raise _lost(path, error) from error
+
+    async def extended(self, zone: str, path: Path, body: Body, data: bytes) -> Body:
+        """Return the body with `data` at its end. Raises FileTooLarge, ContentLost.
+
+        The new bytes take the last chunks with them while those are not twice as long, as a binary counter carries: a file
+        that grows by small appends has few chunks, and each byte is written again about as often as its size doubles.
+        """
+        size = body.size + len(data)
+        check_size(size, path)
+        if size <= INLINE:
+            return Body.small(body.inline + data)
+        state = await self._state(zone, path, body)
+        state.update(data)
+        chunks, tail = list(body.chunks), body.inline + data
+        while chunks and chunks[-1].size < 2 * len(tail) and chunks[-1].size + len(tail) <= STANDARD.largest:
+            tail = await self._chunk(zone, path, chunks.pop()) + tail
+        pieces = cut(tail) if len(tail) > THRESHOLD else [tail]
+        chunks += [await self.blobs.put(zone, bytes(piece)) for piece in pieces]
+        digest = Digest(state.digest(), size)
+        self.hashes.remember(digest, state)
+        return Body(digest, b"", tuple(chunks))
+
+    async def resized(self, zone: str, path: Path, body: Body, size: int) -> Body:
+        """Return the body cut off at, or filled with zeros up to, `size` bytes. Raises FileTooLarge, ContentLost."""
+        check_size(size, path)
+        if size == body.size:
+            return body
+        if size <= max(INLINE, len(body.inline)):
+            kept = b"".join([piece async for piece in self.read(zone, path, body, 0, size)])
+            return Body.small(kept.ljust(size, b"\0"))
+        if size < body.size:
+            return await self._shortened(zone, path, body, size)
+        return await self._filled(zone, path, body, size)
+
+    async def _shortened(self, zone: str, path: Path, body: Body, size: int) -> Body:
+        chunks = []
+        for part in body.list().parts(0, size):
+            if part.length == part.chunk.size:
+                chunks.append(part.chunk)
+            else:
+                chunks.append(await self.blobs.put(zone, (await self._chunk(zone, path, part.chunk))[: part.length]))
+        state = hashlib.sha256()
+        async for piece in self.read(zone, path, body, 0, size):
+            state.update(piece)
+        return self._told(state, size, chunks)
+
+    async def _filled(self, zone: str, path: Path, body: Body, size: int) -> Body:
+        state = await self._state(zone, path, body)
+        chunks, missing = list(body.chunks), size - body.size
+        if body.inline:  # the bytes that lived in the inode begin the first chunk
+            first = body.inline + _ZEROS[: min(missing, STANDARD.largest - len(body.inline))]
+            chunks.append(await self.blobs.put(zone, first))
+            state.update(first[len(body.inline) :])
+            missing -= len(first) - len(body.inline)
+        whole = None
+        while missing:
+            if missing >= len(_ZEROS):
+                whole = whole or await self.blobs.put(zone, _ZEROS)
+                chunks.append(whole)
+            else:
+                chunks.append(await self.blobs.put(zone, _ZEROS[:missing]))
+            state.update(_ZEROS[: chunks[-1].size])
+            missing -= chunks[-1].size
+        return self._told(state, size, chunks)
+
+    def _told(self, state: Hash, size: int, chunks: list[Digest]) -> Body:
+        digest = Digest(state.digest(), size)
+        self.hashes.remember(digest, state)
+        return Body(digest, b"", tuple(chunks))
+
+    async def _state(self, zone: str, path: Path, body: Body) -> Hash:
+        """Return a hash that has seen the body: remembered, or by reading it."""
+        if (state := self.hashes.after(body.digest)) is not None:
+            return state
+        state = hashlib.sha256()
+        async for piece in self.read(zone, path, body):
+            state.update(piece)
+        return state
+
+    async def _chunk(self, zone: str, path: Path, chunk: Digest) -> bytes:
+        try:
+            return await self.blobs.get(zone, chunk)
+        except BlobNotFound as error:
+            raise _lost(path, error) from error
+
+
+def _lost(path: Path, error: BlobNotFound) -> ContentLost:
+    return ContentLost(f"bytes of {path} are gone: {error.message}", path=str(path), digest=error.metadata["digest"])
