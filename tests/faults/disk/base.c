@@ -35,6 +35,7 @@ __attribute__((constructor)) void start(void) {
     process = getpid();
     watched_length = strlen(watched);
     control = block;
+    adopt();
 }
 
 _Noreturn void die(const char *what, const char *path) {

@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DESCRIPTORS = 65536 };
+enum { DESCRIPTORS = 65536, INHERITED = 4096 };
 
 static struct file *opened[DESCRIPTORS];
 static char synchronous[DESCRIPTORS]; /* opened with O_DSYNC */
@@ -73,6 +73,17 @@ static int open_anything(int directory, const char *path, int flags, mode_t mode
     if (descriptor >= 0 && !created && flags & O_TRUNC && ftruncate(descriptor, 0) < 0)
         return -1;
     return descriptor;
+}
+
+void adopt(void) {
+    char full[PATH_MAX];
+    struct stat found;
+    pthread_mutex_lock(&names);
+    for (int descriptor = 0; descriptor < INHERITED; descriptor++)
+        if (!fstat(descriptor, &found) && S_ISREG(found.st_mode) && found.st_nlink && path_of(descriptor, full))
+            remember(descriptor, attach(descriptor, found.st_ino, full, 0),
+                     (SYS(fcntl, descriptor, F_GETFL) & O_DSYNC) != 0);
+    pthread_mutex_unlock(&names);
 }
 
 static mode_t mode_of(int flags, va_list rest) {

@@ -48,6 +48,7 @@ int64_t count(int64_t *counter); /* the new value */
 void give_back(off_t bytes); /* room on a full disk */
 _Noreturn void die(const char *what, const char *path);
 void start(void); /* safe to call again */
+void adopt(void); /* follow the files that this process was given open */
 
 /* Paths. */
 int locate(int directory, const char *path, char *full); /* 1 and the absolute path when it is watched, else 0 */

@@ -55,6 +55,12 @@ LOST = {
         "os.copy_file_range(s, d, 3, 0, 0)",
         {"a": b"old"},
     ),
+    "what a program wrote that was given the file open": (
+        "d = put('a', b'old'); os.fsync(d); sync()\n"
+        "import subprocess, sys\n"
+        "subprocess.run([sys.executable, '-c', f'import os; os.pwrite({d}, b\"new\", 0)'], pass_fds=[d], check=True)",
+        {"a": b"old"},
+    ),
     "what another process wrote": (
         "os.fsync(put('a', b'old')); sync(); pid = os.fork()\n"
         "if not pid:\n    put('a', b'new'); os._exit(0)\n"
@@ -99,6 +105,13 @@ KEPT = {
     "what was written since, at the next sync": (
         "d = put('a', b'old'); os.fsync(d); sync(); os.pwrite(d, b'new', 5000); os.fdatasync(d)",
         {"a": b"old" + bytes(4997) + b"new"},
+    ),
+    "what a program wrote and synced that was given the file open": (
+        "d = put('a', b'old'); sync()\n"
+        "import subprocess, sys\n"
+        "work = f'import os; os.pwrite({d}, b\"new\", 0); os.fdatasync({d})'\n"
+        "subprocess.run([sys.executable, '-c', work], pass_fds=[d], check=True)",
+        {"a": b"new"},
     ),
     "a big file": (
         "d = put('a', b''); sync()\n"
