@@ -14,6 +14,7 @@ from quartet._objects import RESUMPTIONS, SLOWEST, Named, batches, check, part, 
 from quartet._placing import placed
 from quartet._retry import Backoff
 from quartet.objects.v1 import objects_pb2 as pb
+from quartet.wire.reapi import cas_pb2, digests_pb2
 
 Requests = Callable[[], AsyncIterator[pb.PutStreamRequest]]
 
@@ -121,10 +122,18 @@ class AsyncObjects:
         return deleted
 
     async def _put(self, digest: Digest, data: Callable[[], AsyncIterator[bytes]], timeout: float | None) -> Digest:
+        if digest.size > PIECE and await self._has(
+            digest
+        ):  # a status that comes while it sends, grpc.aio takes for a fault
+            return digest
+
         async def requests() -> AsyncIterator[pb.PutStreamRequest]:
-            yield pb.PutStreamRequest(expected=digest.message)
+            first = True
             async for piece in data():
-                yield pb.PutStreamRequest(data=piece)
+                yield pb.PutStreamRequest(data=piece, expected=digest.message if first else None)
+                first = False
+            if first:
+                yield pb.PutStreamRequest(expected=digest.message)
 
         def method(at: Endpoint) -> Unary[Requests, pb.PutStreamResponse]:
             def put(
@@ -137,3 +146,10 @@ class AsyncObjects:
         allowed = self._transport.timeout + digest.size / SLOWEST if timeout is None else timeout
         answer = await self._transport.call(method, requests, safe=True, timeout=allowed)
         return Digest.named(answer.digest)
+
+    async def _has(self, digest: Digest) -> bool:
+        """Tell whether a blob is there, and keep it from being collected for a while."""
+        named = digests_pb2.Digest(hash=digest.hash.hex(), size_bytes=digest.size)
+        request = cas_pb2.FindMissingBlobsRequest(blob_digests=[named])
+        answer = await self._transport.call(lambda at: at.blobs.FindMissingBlobs, request, safe=True)
+        return not answer.missing_blob_digests

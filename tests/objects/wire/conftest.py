@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 import pytest_asyncio
 from grpc import aio
@@ -37,4 +38,5 @@ async def wire(member: Metastore) -> AsyncIterator[Wire]:
     blobs = MemoryBlobs(lambda: NOW)
     domain = Objects(blobs, Zones(member), Pins(member), lambda: NOW)
     async with served([domain]) as address, aio.insecure_channel(address) as channel:
-        yield Wire(address, channel, blobs, member)
+        with grpc.insecure_channel(address) as blocking:
+            yield Wire(address, channel, blocking, blobs, member)

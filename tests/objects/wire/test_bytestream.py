@@ -26,7 +26,7 @@ async def status(wire: Wire, name: str) -> tuple[int, bool]:
 
 
 async def refused(wire: Wire, *sent: pb.WriteRequest) -> Failure:
-    return await failure(wire.bytes.Write(iter(sent)))
+    return await failure(wire.send_write(sent))
 
 
 async def broken_off(wire: Wire, name: str, data: bytes) -> None:
@@ -37,7 +37,7 @@ async def broken_off(wire: Wire, name: str, data: bytes) -> None:
         await asyncio.Event().wait()
 
     async with aio.insecure_channel(wire.address) as channel:
-        call = Wire(wire.address, channel, wire.blobs, wire.metastore).bytes.Write(halted())
+        call = Wire(wire.address, channel, wire.blocking, wire.blobs, wire.metastore).bytes.Write(halted())
         await arrived(wire, name, len(data))
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -138,16 +138,12 @@ async def test_the_empty_blob_is_always_there(wire: Wire) -> None:
 async def test_a_blob_that_is_there_is_answered_early(wire: Wire, packed: bool, expected: int) -> None:
     data = blob(2 << 20)
     await wire.write(write_name(data), data)
-    sent = 0
 
-    async def endless() -> AsyncIterator[pb.WriteRequest]:
-        nonlocal sent
-        name = write_name(data, packed=packed)
-        while True:
-            yield pb.WriteRequest(resource_name=name, write_offset=sent, data=bytes(1000))
-            sent += 1000
+    async def halted() -> AsyncIterator[pb.WriteRequest]:
+        yield pb.WriteRequest(resource_name=write_name(data, packed=packed), data=bytes(1000))
+        await asyncio.Event().wait()
 
-    answer = await asyncio.wait_for(wire.bytes.Write(endless()), 20)
+    answer = await asyncio.wait_for(wire.bytes.Write(halted()), 20)
     assert answer.committed_size == expected
 
 
@@ -157,7 +153,7 @@ async def test_bytes_of_another_digest_are_refused_and_leave_nothing(wire: Wire,
     data = blob(5000)
     sent = {"hash": blob(5000, 2), "short": data[:-1], "long": data + b"x"}[wrong]
     name = write_name(data, packed=packed)
-    got = await failure(wire.bytes.Write(requests(name, zstandard.compress(sent) if packed else sent, 1000)))
+    got = await failure(wire.send_write(requests(name, zstandard.compress(sent) if packed else sent, 1000)))
     assert got.code is CODES.INVALID_ARGUMENT
     assert got.info is not None
     assert got.info.reason in ("DIGEST_MISMATCH", "FIELD_INVALID")
@@ -171,14 +167,14 @@ async def test_bytes_of_another_digest_are_refused_and_leave_nothing(wire: Wire,
 
 async def test_what_is_no_zstd_is_refused(wire: Wire) -> None:
     data = blob(5000)
-    got = await failure(wire.bytes.Write(requests(write_name(data, packed=True), data, 1000)))
+    got = await failure(wire.send_write(requests(write_name(data, packed=True), data, 1000)))
     assert (got.code, list(got.violations)) == (CODES.INVALID_ARGUMENT, ["data"])
 
 
 async def test_a_bomb_is_stopped_at_the_size_that_was_declared(wire: Wire) -> None:
     data = blob(1000)
     bomb = zstandard.compress(bytes(1 << 26))
-    got = await failure(wire.bytes.Write(requests(write_name(data, packed=True), bomb, 10_000)))
+    got = await failure(wire.send_write(requests(write_name(data, packed=True), bomb, 10_000)))
     assert (got.code, list(got.violations)) == (CODES.INVALID_ARGUMENT, ["data"])
 
 
@@ -239,6 +235,7 @@ async def test_who_goes_on_with_an_upload_ends_the_call_before(wire: Wire) -> No
         yield pb.WriteRequest(resource_name=name, data=data[:1000])
         await more.wait()
         yield pb.WriteRequest(write_offset=1000, data=b"late", finish_write=True)
+        await asyncio.Event().wait()
 
     first = asyncio.ensure_future(failure(wire.bytes.Write(slow())))
     await arrived(wire, name, 1000)
@@ -279,7 +276,7 @@ async def test_empty_pieces_do_no_harm(wire: Wire) -> None:
         pb.WriteRequest(write_offset=10),
         pb.WriteRequest(write_offset=10, finish_write=True),
     ]
-    assert (await wire.bytes.Write(iter(pieces))).committed_size == 10
+    assert (await wire.send_write(pieces)).committed_size == 10
 
 
 async def test_a_blob_of_one_zone_is_in_no_other(wire: Wire) -> None:
@@ -320,7 +317,7 @@ async def test_an_instance_is_a_zone(
     named = (("quartet-zone", metadata),) if metadata else ()
     data = blob(100)
     read = wire.bytes.Read(pb.ReadRequest(resource_name=read_name(data, zone=instance)), metadata=named)
-    write = wire.bytes.Write(requests(write_name(data, zone=instance), data, 100), metadata=named)
+    write = wire.send_write(requests(write_name(data, zone=instance), data, 100), named)
     for call in (read, write):
         got = await failure(call)
         assert got.code is code

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -55,8 +56,10 @@ def connect(tmp_path: Path, member: Metastore) -> Connect:
         address = str(bind(server, Address("127.0.0.1", 0), files))
         await server.start()
         try:
-            async with aio.secure_channel(address, grpc_channel_credentials(theirs)) as channel:
-                yield Wire(address, channel, blobs, member)
+            credentials = grpc_channel_credentials(theirs)
+            async with aio.secure_channel(address, credentials) as channel:
+                with grpc.secure_channel(address, credentials) as blocking:
+                    yield Wire(address, channel, blocking, blobs, member)
         finally:
             await server.stop(0)
             await domain.stop()
@@ -67,14 +70,14 @@ def connect(tmp_path: Path, member: Metastore) -> Connect:
 async def outcome(wire: Wire, instance: str) -> list[str] | str:
     """Put and ask for a blob; return the zones that have it then, or why it was refused."""
     data = blob(10)
-    found = await failure_of(wire.bytes.Write(requests(write_name(data, zone=instance), data, 10)))
+    found = await failure_of(wire.send_write(requests(write_name(data, zone=instance), data, 10)))
     asked = await failure_of(wire.cas.FindMissingBlobs(cas_pb2.FindMissingBlobsRequest(instance_name=instance)))
     read = await failure_of(wire.bytes.Read(pb.ReadRequest(resource_name=read_name(data, zone=instance))))
     assert found == asked == read
     return found or list(await wire.blobs.zones())
 
 
-async def failure_of(call: aio.UnaryUnaryCall | aio.StreamUnaryCall | aio.UnaryStreamCall) -> str:  # type: ignore[type-arg]
+async def failure_of(call: Any) -> str:
     """Return the reason for which a call fails, empty when it does not."""
     try:
         told = await failure(call)

@@ -15,6 +15,7 @@ from harness.wire import Wire, blob
 from quartet import AsyncClient, Client, ConfigurationError, DataLoss, Digest, NotFound, OutOfRange, Unavailable
 from quartet.objects.v1 import objects_pb2 as pb
 from quartet.objects.v1 import objects_pb2_grpc
+from quartet.wire.reapi import cas_pb2, cas_pb2_grpc
 from quartet_server.cli import main
 
 from raftmeta.serving import Server
@@ -146,6 +147,15 @@ class Failing(objects_pb2_grpc.ObjectServiceServicer):
         return pb.PutStreamResponse(digest=digest.message)
 
 
+class Missing(cas_pb2_grpc.ContentAddressableStorageServicer):
+    """Has no blob."""
+
+    async def FindMissingBlobs(  # noqa: N802
+        self, request: cas_pb2.FindMissingBlobsRequest, context: Any
+    ) -> cas_pb2.FindMissingBlobsResponse:
+        return cas_pb2.FindMissingBlobsResponse(missing_blob_digests=request.blob_digests)
+
+
 def failing(data: bytes, failures: int) -> Failing:
     """Return a server of `data` that fails so often."""
     return Failing(data, failures)  # type: ignore[abstract]  # nobody calls the other methods
@@ -155,6 +165,7 @@ async def _either(servicer: Failing, use: Callable[[Any], Any], kind: str) -> An
     """Run `use` with the synchronous or the asynchronous client's `objects`."""
     server = Server()
     objects_pb2_grpc.add_ObjectServiceServicer_to_server(servicer, server)
+    cas_pb2_grpc.add_ContentAddressableStorageServicer_to_server(Missing(), server)  # type: ignore[abstract]
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
@@ -254,5 +265,5 @@ async def test_a_stub_of_the_wire_and_the_client_reach_the_same_blobs(client: Cl
     data = blob(1000, 77)
     digest = await asyncio.to_thread(client.objects.put, data)
     async with aio.insecure_channel(address) as channel:
-        wire = Wire(address, channel, None, None)  # type: ignore[arg-type]  # its store is the node's
+        wire = Wire(address, channel, None, None, None)  # type: ignore[arg-type]  # its store is the node's
         assert await wire.read(f"blobs/{digest}") == data

@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from grpc import aio
 from harness.rpc import failure
-from harness.wire import OTHER, Wire, blob, cut
+from harness.wire import OTHER, PUT, WRITE, Wire, blob, cut
 from quartet.objects.v1 import objects_pb2 as pb
 from quartet_server.objects import pins
 from quartet_server.objects.digest import EMPTY, Digest
@@ -36,7 +35,7 @@ def pieces(data: bytes, size: int = 1000, expected: bytes | None = None) -> Iter
 
 
 async def put(wire: Wire, data: bytes, zone: str = "default") -> pb.Digest:
-    return (await wire.objects.PutStream(pieces(data), metadata=(("quartet-zone", zone),))).digest
+    return (await wire.send_put(pieces(data), (("quartet-zone", zone),))).digest
 
 
 async def got(wire: Wire, data: bytes, offset: int = 0, length: int = 0) -> bytes:
@@ -47,22 +46,22 @@ async def got(wire: Wire, data: bytes, offset: int = 0, length: int = 0) -> byte
 @pytest.mark.parametrize("size", [0, 1, 999, 300_000])
 async def test_the_server_says_the_digest_of_what_was_put(wire: Wire, size: int) -> None:
     data = blob(size)
-    answer = await wire.objects.PutStream(pieces(data))
+    answer = await wire.send_put(pieces(data))
     assert (answer.digest, answer.existed) == (of(data), False)
     assert await got(wire, data) == data
 
 
 async def test_a_stream_without_a_request_is_the_empty_blob(wire: Wire) -> None:
     nothing: list[pb.PutStreamRequest] = []
-    assert (await wire.objects.PutStream(iter(nothing))).digest == of(b"")
+    assert (await wire.send_put(nothing)).digest == of(b"")
 
 
 async def test_what_was_expected_is_checked_and_what_is_there_is_answered_early(wire: Wire) -> None:
     data = blob(5000)
-    wrong = await failure(wire.objects.PutStream(pieces(data, expected=data[:-1] + b"?")))
+    wrong = await failure(wire.send_put(pieces(data, expected=data[:-1] + b"?")))
     assert wrong.info is not None
     assert (wrong.code, wrong.info.reason) == (CODES.INVALID_ARGUMENT, "DIGEST_MISMATCH")
-    assert (await wire.objects.PutStream(pieces(data, expected=data))).existed is False
+    assert (await wire.send_put(pieces(data, expected=data))).existed is False
 
     async def halted() -> AsyncIterator[pb.PutStreamRequest]:
         yield pb.PutStreamRequest(expected=of(data))
@@ -73,7 +72,7 @@ async def test_what_was_expected_is_checked_and_what_is_there_is_answered_early(
 
 async def test_what_is_expected_is_said_first(wire: Wire) -> None:
     late = [pb.PutStreamRequest(data=b"x"), pb.PutStreamRequest(data=b"y", expected=of(b"xy"))]
-    answer = await failure(wire.objects.PutStream(iter(late)))
+    answer = await failure(wire.send_put(late))
     assert (answer.code, list(answer.violations)) == (CODES.INVALID_ARGUMENT, ["expected"])
 
 
@@ -261,7 +260,7 @@ async def test_the_empty_blob_is_everywhere_and_cannot_be_deleted(wire: Wire) ->
 async def test_a_zone_that_was_never_created_is_not_found(wire: Wire) -> None:
     nowhere = (("quartet-zone", "nowhere"),)
     for call in (
-        wire.objects.PutStream(pieces(b"x"), metadata=nowhere),
+        wire.send_put(pieces(b"x"), nowhere),
         wire.objects.Stat(pb.StatRequest(digest=of(b"")), metadata=nowhere),
         wire.objects.Delete(pb.DeleteRequest(), metadata=nowhere),
         wire.objects.Unpin(pb.UnpinRequest(pin_id="p"), metadata=nowhere),
@@ -273,9 +272,8 @@ async def test_a_zone_that_was_never_created_is_not_found(wire: Wire) -> None:
 
 
 async def test_a_piece_that_is_no_message_is_refused_and_leaves_nothing(wire: Wire) -> None:
-    for path in ("/quartet.objects.v1.ObjectService/PutStream", "/google.bytestream.ByteStream/Write"):
-        method: aio.StreamUnaryMultiCallable[bytes, bytes] = wire.channel.stream_unary(path)
-        answer = await failure(method(iter([b"", b"\x0a\xff"])))
+    for path in (PUT, WRITE):
+        answer = await failure(wire.send(path, [b"", b"\x0a\xff"]))
         assert answer.code is CODES.INVALID_ARGUMENT
         assert answer.info is not None
         assert answer.info.reason == "FIELD_INVALID"

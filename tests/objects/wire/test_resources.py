@@ -14,10 +14,10 @@ from quartet_server.objects.wire.resources import LONGEST, Resource, read_resour
 HASH = Digest.of(b"abc").hex
 DIGEST = Digest.of(b"abc")
 
-uploads = st.text(string.ascii_letters + string.digits + "-._", min_size=1, max_size=64).filter(
-    lambda name: name not in ("blobs", "uploads", "actions", "operations", "capabilities")
-)
-instances = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=8), max_size=3).map("/".join)
+KEYWORDS = ("blobs", "uploads", "compressed-blobs", "actions", "actionResults", "operations", "capabilities")
+uploads = st.text(string.ascii_letters + string.digits + "-._", min_size=1, max_size=64)
+zones = st.text(string.ascii_lowercase, min_size=1, max_size=8).filter(lambda name: name not in KEYWORDS)
+instances = st.lists(zones, max_size=3).map("/".join)
 digests = st.builds(
     lambda data, size: Digest(Digest.of(data).hash, size), st.binary(min_size=1), st.integers(1, LARGEST)
 )
