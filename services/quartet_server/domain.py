@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,7 @@ from raftmeta.metastore import Metastore
 
 if TYPE_CHECKING:  # a service that needs no member does not wait for Raft to be imported
     from quartet_server.objects.contract import BlobStore
+    from quartet_server.objects.pins import Holder
     from raftmeta.node import Node as Member
 
 
@@ -28,6 +29,7 @@ class Resources:
         address: HOST:PORT by which clients reach this node.
         clock: Seconds since 1970, as this machine has them.
         new_id: Draws an id nobody else has: 32 hexadecimal digits.
+        holders: Whatever keeps blobs from being deleted, besides pins.
     """
 
     config: Config
@@ -37,6 +39,7 @@ class Resources:
     clock: Callable[[], float]
     new_id: Callable[[], str]
     objects: BlobStore | None = None
+    holders: Sequence[Holder] = ()
 
 
 class Domain(Protocol):

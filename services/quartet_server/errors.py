@@ -11,8 +11,8 @@ QuartetError
 ├── AlreadyExists           FileExists NodeExists ZoneExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
-│                           ClusterUnsupported AuthorityMissing BlobInUse LinkChain LockLost QuotaCrossed
-│                           PrincipalRootLost
+│                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
+│                           QuotaCrossed PrincipalRootLost
 ├── Aborted                 EtagStale Contention LockHeld
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
@@ -310,7 +310,13 @@ class AuthorityMissing(
 
 
 class BlobInUse(FailedPrecondition, hint="leave it to collection, or end the pin first"):
-    """Something holds a blob that was to be deleted."""
+    """Something holds a blob that was to be deleted, or it was asked for a short while ago."""
+
+
+class ObjectsNotShared(
+    FailedPrecondition, hint="name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"
+):
+    """A node of several was to keep bytes on a disk that no other node sees."""
 
 
 class Aborted(QuartetError, code=_C.ABORTED):

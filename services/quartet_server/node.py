@@ -24,9 +24,11 @@ from quartet_server.config import Config, Serve
 from quartet_server.config import Objects as Blobs
 from quartet_server.domain import Domain, Resources
 from quartet_server.files import service as files
+from quartet_server.files.contents.holding import HeldByFiles
 from quartet_server.health import Health
 from quartet_server.http import HttpPort, application
 from quartet_server.objects import service as objects
+from quartet_server.objects.alone import SHARED, OneNodesBlobs
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.opening import open_store
 from quartet_server.raft_metrics import RaftCollector
@@ -202,13 +204,18 @@ class RunningNode:
         """Open the store of blobs."""
         store = await open_store(self.config, say=lambda text: _log.warning("objects", finding=text))
         self._undo.push_async_callback(store.close)
-        return store
+        return store if self.config.objects.url.startswith(SHARED) else OneNodesBlobs(store, self._nodes)
+
+    def _nodes(self) -> int:
+        """How many nodes share the Metastore; 0 if that is not known."""
+        return len(self.member.status().members) if self.member is not None else 0
 
     async def _start_domains(self, server: aio.Server, blobs: BlobStore | None) -> list[Domain]:
         resources = Resources(
             config=self.config,
             metastore=self.metastore,
             objects=blobs,
+            holders=(HeldByFiles(self.metastore, blobs),) if blobs is not None else (),
             member=self.member,
             address=self.advertised,
             clock=time.time,

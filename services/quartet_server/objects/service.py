@@ -33,22 +33,33 @@ PIN_SECONDS = 3600
 LONGEST_PIN_SECONDS = 7 * 24 * 3600
 
 _EVER = float("inf")
+SETTLED_SECONDS = 3600.0
+"""For how long nobody must have put or asked for a blob that is deleted: longer than it takes to write a file."""
 
 
 async def start(resources: Resources) -> Objects:
     """Serve the blobs of the node's store."""
     assert resources.objects is not None, "the composition root opens the store when this service is on"
-    return Objects(resources.objects, Zones(resources.metastore), Pins(resources.metastore), resources.clock)
+    zones, pins = Zones(resources.metastore), Pins(resources.metastore)
+    return Objects(resources.objects, zones, pins, resources.clock, resources.holders)
 
 
 class Objects:
     """All services that move blobs, sharing one limit of uploads in flight."""
 
-    def __init__(self, store: BlobStore, zones: Zones, pins: Pins, clock: Callable[[], float]) -> None:
-        """Serve the blobs of `store`; `clock` says the seconds since 1970."""
+    def __init__(
+        self,
+        store: BlobStore,
+        zones: Zones,
+        pins: Pins,
+        clock: Callable[[], float],
+        holders: Sequence[Holder] = (),
+        settled: float | None = None,
+    ) -> None:
+        """Serve the blobs of `store`; `clock` says the seconds since 1970; see `ObjectService` for the others."""
         places = Places()
         self._uploads = Uploads(store, places)
-        self._service = ObjectService(store, zones, pins, clock, places)
+        self._service = ObjectService(store, zones, pins, clock, places, holders, settled)
         self._cas = ContentAddressableStorage(store, zones, places)
         self._bytes = ByteStream(store, zones, self._uploads)
         self._capabilities = Capabilities(zones)
@@ -86,14 +97,20 @@ class ObjectService(objects_pb2_grpc.ObjectServiceServicer):
         clock: Callable[[], float],
         places: Places,
         holders: Sequence[Holder] = (),
+        settled: float | None = None,
     ) -> None:
-        """Serve `store`; `holders` are asked, after `pins`, before anything is deleted."""
+        """Serve `store`.
+
+        `holders` are asked, after `pins`, before anything is deleted; what was put or asked for less than `settled` seconds
+        ago is not: SETTLED_SECONDS, and what the store's times may lag, if not given.
+        """
         self._store = store
         self._zones = zones
         self._pins = pins
         self._clock = clock
         self._places = places
         self._holders: tuple[Holder, ...] = (pins, *holders)
+        self._settled = SETTLED_SECONDS + store.touch_seconds if settled is None else settled
 
     async def PutStream(self, requests: AsyncIterator[pb.PutStreamRequest], context: Context) -> pb.PutStreamResponse:
         """Write while the bytes come; nothing is visible before all of them are durable."""
@@ -169,6 +186,10 @@ class ObjectService(objects_pb2_grpc.ObjectServiceServicer):
         """Condemn, then look for holders, then sweep: whoever began to hold one meanwhile has saved it."""
         zone = await self._zones.current()
         digests = [digest for digest in _digests(request.digests) if not digest.is_empty]
+        since = self._clock() - self._settled
+        for info in await asyncio.gather(*(self._store.stat(zone, digest) for digest in digests)):
+            if info is not None and info.touched > since:
+                raise BlobInUse(f"{info.digest} was put or asked for lately", digest=str(info.digest))
         condemned = await self._store.condemn(zone, digests, _EVER)
         for holder in self._holders:
             if held := await holder.held(zone, condemned):

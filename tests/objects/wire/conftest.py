@@ -36,7 +36,7 @@ async def wire(member: Metastore) -> AsyncIterator[Wire]:
     await member.delete_range(rpc_pb2.DeleteRangeRequest(key=b"\0", range_end=b"\0"))
     await member.txn(rpc_pb2.TxnRequest(success=[ops.put(system.zone(OTHER), b"")]))
     blobs = MemoryBlobs(lambda: NOW)
-    domain = Objects(blobs, Zones(member), Pins(member), lambda: NOW)
+    domain = Objects(blobs, Zones(member), Pins(member), lambda: NOW, settled=0.0)
     async with served([domain]) as address, aio.insecure_channel(address) as channel:
         with grpc.insecure_channel(address) as blocking:
             yield Wire(address, channel, blocking, blobs, member)

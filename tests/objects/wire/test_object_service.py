@@ -8,13 +8,18 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from grpc import aio
 from harness.rpc import failure
+from harness.served import served
 from harness.wire import OTHER, PUT, WRITE, Wire, blob, cut
 from quartet.objects.v1 import objects_pb2 as pb
+from quartet.objects.v1 import objects_pb2_grpc
 from quartet_server.objects import pins
 from quartet_server.objects.digest import EMPTY, Digest
+from quartet_server.objects.memory import MemoryBlobs
 from quartet_server.objects.pins import Pins
-from quartet_server.objects.service import BATCH, PIN_SECONDS
+from quartet_server.objects.service import BATCH, PIN_SECONDS, SETTLED_SECONDS, Objects
+from quartet_server.objects.zones import Zones
 
 from .conftest import NOW
 
@@ -164,6 +169,24 @@ async def test_a_pinned_blob_cannot_be_deleted_until_its_pin_ends(wire: Wire) ->
     assert (await wire.objects.Unpin(pb.UnpinRequest(pin_id="p"))).existed is False
     assert (await wire.objects.Delete(both)).deleted == 2
     assert (await wire.objects.Delete(both)).deleted == 0
+
+
+async def test_what_was_put_or_asked_for_lately_is_not_deleted(wire: Wire) -> None:
+    digest = Digest.of(b"one")
+    blobs = MemoryBlobs(lambda: NOW)
+    await blobs.put("default", b"one")
+    later = [NOW]
+    domain = Objects(blobs, Zones(wire.metastore), Pins(wire.metastore), lambda: later[0])
+    async with served([domain]) as address, aio.insecure_channel(address) as channel:
+        stub = objects_pb2_grpc.ObjectServiceStub(channel)
+        request = pb.DeleteRequest(digests=[of(b"one")])
+        later[0] = NOW + SETTLED_SECONDS + blobs.touch_seconds - 1
+        answer = await failure(stub.Delete(request))
+        assert answer.info is not None
+        assert (answer.code, answer.info.reason) == (CODES.FAILED_PRECONDITION, "BLOB_IN_USE")
+        assert await blobs.missing("default", [digest]) == []
+        later[0] += 1
+        assert (await stub.Delete(request)).deleted == 1
 
 
 async def test_the_same_pin_again_replaces_what_it_holds(wire: Wire) -> None:

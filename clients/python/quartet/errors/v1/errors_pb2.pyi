@@ -286,10 +286,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "AUTHORITY_MISSING", "domain": "quartet.dev", "metadata": {"hint": "quartet cert node n4 --dir DIR"}}
     """
     ERROR_REASON_BLOB_IN_USE: _ErrorReason.ValueType  # 55
-    """ERROR_REASON_BLOB_IN_USE (FAILED_PRECONDITION): a blob cannot be deleted while something holds it, such as a pin. None
-    of the call's blobs was deleted. Metadata names one that is held.
+    """ERROR_REASON_BLOB_IN_USE (FAILED_PRECONDITION): a blob cannot be deleted while something holds it, such as a pin or a
+    file, nor for some time after it was put or asked for. None of the call's blobs was deleted. Metadata names one.
 
         {"reason": "BLOB_IN_USE", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "leave it to collection, or end the pin first"}}
+    """
+    ERROR_REASON_OBJECTS_NOT_SHARED: _ErrorReason.ValueType  # 56
+    """ERROR_REASON_OBJECTS_NOT_SHARED (FAILED_PRECONDITION): the cluster has several nodes and keeps blobs on a local disk, where
+    the other nodes would not see them and the loss of one node would lose them. Nothing was written.
+
+        {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"nodes": "3", "hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
     """
     ERROR_REASON_ETAG_STALE: _ErrorReason.ValueType  # 34
     """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
@@ -666,10 +672,16 @@ authority and signs nothing.
     {"reason": "AUTHORITY_MISSING", "domain": "quartet.dev", "metadata": {"hint": "quartet cert node n4 --dir DIR"}}
 """
 ERROR_REASON_BLOB_IN_USE: ErrorReason.ValueType  # 55
-"""ERROR_REASON_BLOB_IN_USE (FAILED_PRECONDITION): a blob cannot be deleted while something holds it, such as a pin. None
-of the call's blobs was deleted. Metadata names one that is held.
+"""ERROR_REASON_BLOB_IN_USE (FAILED_PRECONDITION): a blob cannot be deleted while something holds it, such as a pin or a
+file, nor for some time after it was put or asked for. None of the call's blobs was deleted. Metadata names one.
 
     {"reason": "BLOB_IN_USE", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "leave it to collection, or end the pin first"}}
+"""
+ERROR_REASON_OBJECTS_NOT_SHARED: ErrorReason.ValueType  # 56
+"""ERROR_REASON_OBJECTS_NOT_SHARED (FAILED_PRECONDITION): the cluster has several nodes and keeps blobs on a local disk, where
+the other nodes would not see them and the loss of one node would lose them. Nothing was written.
+
+    {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"nodes": "3", "hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
 """
 ERROR_REASON_ETAG_STALE: ErrorReason.ValueType  # 34
 """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.

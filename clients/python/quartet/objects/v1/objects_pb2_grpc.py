@@ -149,7 +149,8 @@ class ObjectServiceServicer:
 
     def Delete(self, request, context):
         """Delete removes blobs at once instead of leaving them to collection. FAILED_PRECONDITION (BLOB_IN_USE) when something
-        still holds one of them, such as a pin: then none is deleted.
+        still holds one of them, such as a pin or a file, or when one was put or asked for within the last hour (in a bucket: day),
+        since a file that is being written may consist of it: then none is deleted. Looks at every file of the zone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -68,7 +68,8 @@ class ObjectServiceStub:
     """Unpin ends a pin; one that is gone already is no error."""
     Delete: _grpc.UnaryUnaryMultiCallable[_objects_pb2.DeleteRequest, _objects_pb2.DeleteResponse]
     """Delete removes blobs at once instead of leaving them to collection. FAILED_PRECONDITION (BLOB_IN_USE) when something
-    still holds one of them, such as a pin: then none is deleted.
+    still holds one of them, such as a pin or a file, or when one was put or asked for within the last hour (in a bucket: day),
+    since a file that is being written may consist of it: then none is deleted. Looks at every file of the zone.
     """
 
 @_typing.type_check_only
@@ -111,7 +112,8 @@ class ObjectServiceAsyncStub(ObjectServiceStub):
     """Unpin ends a pin; one that is gone already is no error."""
     Delete: _aio.UnaryUnaryMultiCallable[_objects_pb2.DeleteRequest, _objects_pb2.DeleteResponse]  # type: ignore[assignment]
     """Delete removes blobs at once instead of leaving them to collection. FAILED_PRECONDITION (BLOB_IN_USE) when something
-    still holds one of them, such as a pin: then none is deleted.
+    still holds one of them, such as a pin or a file, or when one was put or asked for within the last hour (in a bucket: day),
+    since a file that is being written may consist of it: then none is deleted. Looks at every file of the zone.
     """
 
 class ObjectServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -193,7 +195,8 @@ class ObjectServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_objects_pb2.DeleteResponse, _abc.Awaitable[_objects_pb2.DeleteResponse]]:
         """Delete removes blobs at once instead of leaving them to collection. FAILED_PRECONDITION (BLOB_IN_USE) when something
-        still holds one of them, such as a pin: then none is deleted.
+        still holds one of them, such as a pin or a file, or when one was put or asked for within the last hour (in a bucket: day),
+        since a file that is being written may consist of it: then none is deleted. Looks at every file of the zone.
         """
 
 def add_ObjectServiceServicer_to_server(servicer: ObjectServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
