@@ -146,6 +146,7 @@ class Simulation:
         self.delay = delay
         self.lag = lag
         self.loss = 0.0
+        self.background_seconds = 0.02
         self.duplicate = 0.0
         self.now = 100.0
         self.machines: dict[int, Machine] = {}
@@ -249,7 +250,7 @@ class Simulation:
                 core.later(lambda: done(outcome))
                 self.touch(number)
 
-        self.at(0.02, finish)
+        self.at(self.background_seconds, finish)
 
     # --- time ----------------------------------------------------------------------------------------------------
 
