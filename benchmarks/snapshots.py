@@ -8,6 +8,7 @@ import os
 import time
 from pathlib import Path
 
+import calls
 from channels import Clients
 from checkperf import etcdctl_binary
 from loops import Call, paced_loop, repeated
@@ -26,6 +27,8 @@ CATCH_UP = 5_000
 BATCH = 10
 """Puts that raftmeta writes as one entry of its log when 64 are in flight: a first guess, doubled when it was too low."""
 TRIES = 5
+FILLER = b"f" * 4096
+"""What is put while a member is away: raftmeta trims its log by segments of 8 MiB."""
 
 
 class Stalls:
@@ -80,6 +83,7 @@ class Stalls:
 
     async def catching_up(self, log_entries: int, seconds: dict[str, list[float]]) -> None:
         """Put while a follower, away until the log was trimmed past it, takes a snapshot."""
+        fill = calls.put(self._clients, [b"fill/%02d" % number for number in range(64)], FILLER)
         for load in LOADS:
             away = (await self._system.leader() + 1) % len(self._system.endpoints)
             wanted = 3 * log_entries + CATCH_UP if self._system.name == "etcd" else 3 * log_entries * BATCH
@@ -89,7 +93,7 @@ class Stalls:
                 row = Row(self._system.name, "", "puts")
                 stubs = [stub for i, stub in enumerate(self._clients.kvs) if i != away]
                 with self._clients.only(stubs):
-                    await repeated(row, self._put, WRITERS, functools.partial(_enough, row, wanted))
+                    await repeated(row, fill, WRITERS, functools.partial(_enough, row, wanted))
                     self._note(row)
                     task = asyncio.create_task(self._ready(away))
                     latencies = await self._load(load, INSTALLED, task, keep=False)

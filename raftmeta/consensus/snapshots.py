@@ -91,6 +91,7 @@ class Snapshots(Applying):
         self.source: Source | None = None
         self.building = False
         self.source_used_at = 0.0
+        self._sent = False  # the source, to anybody
         self._ahead: dict[int, ReadAhead] = {}  # by transfer
         self._builds = Backoff()
         super().__init__(given)
@@ -98,20 +99,26 @@ class Snapshots(Applying):
     def begin_snapshot(self, peer: Peer) -> None:
         """Start sending a snapshot to a follower that is there, or have one made first.
 
-        While one is kept the log grows: none is kept for a follower that is away, nor a stale one for another attempt.
+        While one is kept the log grows: none is kept for a follower that is away, nor a stale one for another attempt. One
+        that was never sent is not stale, however long it took to make: the next would take as long.
         """
         now = self.clock()
         if peer.sending or self.building or now - peer.heard > self.config.election_max:
             return
         if now < max(peer.transfers.until, self._builds.until):
             return
-        if self.source is not None and self.last_applied - self.source.index > self.config.snapshot_entries:
+        if (
+            self.source is not None
+            and self._sent
+            and self.last_applied - self.source.index > self.config.snapshot_entries
+        ):
             if any(other.sending for other in self.peers.values()):
                 return
             self._drop_source()
         if self.source is None:
             self._build()
             return
+        self._sent = True
         peer.sending = self.rng.getrandbits(62) | 1
         peer.offset = 0
         peer.progress_at = now
@@ -143,6 +150,7 @@ class Snapshots(Applying):
         else:
             self._builds.forget()
             self.source = outcome
+            self._sent = False
             self.trim_floor = outcome.index
 
     def _drop_source(self) -> None:

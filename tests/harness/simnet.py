@@ -146,6 +146,7 @@ class Simulation:
         self.delay = delay
         self.lag = lag
         self.loss = 0.0
+        self.background_seconds = 0.02
         self.duplicate = 0.0
         self.now = 100.0
         self.machines: dict[int, Machine] = {}
@@ -249,7 +250,7 @@ class Simulation:
                 core.later(lambda: done(outcome))
                 self.touch(number)
 
-        self.at(0.02, finish)
+        self.at(self.background_seconds, finish)
 
     # --- time ----------------------------------------------------------------------------------------------------
 
@@ -374,12 +375,17 @@ class Simulation:
         self.until(lambda: self.leader is not None and self.leader.committed_in_term)
         leader = self.leader
         assert leader is not None
-        if number is not None and leader.me != number:
+        for _ in range(10):  # a transfer that something came across is asked for again
+            if number is None or leader.me == number:
+                return leader
+            ended = self.now + 5.0
             leader.begin_transfer(number, lambda outcome: None)
             self.touch(leader.me)
-            self.until(lambda: self.core(number).leads and self.core(number).committed_in_term)
-            leader = self.core(number)
-        return leader
+            self.until(
+                lambda: (self.core(number).leads and self.core(number).committed_in_term) or self.now > ended  # noqa: B023
+            )
+            leader = self.elect()
+        raise AssertionError(f"{number} was never elected: {self!r}")
 
     def propose(self, number: int, data: bytes) -> list[Refusal]:
         """Propose on a machine; the list returned gets the refusal if there is one."""

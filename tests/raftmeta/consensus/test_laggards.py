@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from harness.simnet import CONFIG, Simulation
 
+from raftmeta.consensus.contract import Snapshot
 from raftmeta.consensus.snapshots import OUTGOING
 
 SMALL = replace(CONFIG, snapshot_entries=20, tail_entries=5, snapshot_timeout=2.0)
@@ -126,3 +128,30 @@ def test_what_a_member_was_sending_when_it_was_killed_is_removed_at_its_next_sta
     (left / "data").write_bytes(b"half of it")
     sim.start(2)
     assert not left.exists()
+
+
+def test_a_snapshot_that_takes_longer_to_make_than_the_log_to_grow_is_sent_all_the_same(tmp_path: Path) -> None:
+    sim = Simulation(tmp_path, 3, config=SMALL)
+    leader = sim.elect(1)
+    sim.crash(3)
+    sim.run(SMALL.election_max + 0.1)
+    _write(sim, 60)
+    store = sim.machines[1].store
+    snapshot = store.snapshot
+
+    def propose(number: int) -> None:
+        sim.propose(1, b"meanwhile=%d" % number)
+
+    def with_writes_meanwhile(directory: Path) -> Snapshot:
+        taken = snapshot(directory)
+        for number in range(2 * SMALL.snapshot_entries):
+            sim.at(0.01 * number, partial(propose, number))
+        return taken
+
+    store.snapshot = with_writes_meanwhile  # type: ignore[method-assign]
+    sim.background_seconds = 0.5
+    sim.start(3)
+    sim.until(lambda: sim.core(3).counters.snapshots_installed > 0, 30.0)
+    sim.settle()
+    assert leader.counters.snapshots_sent == sim.core(3).counters.snapshots_installed
+    assert sim.machines[3].store.data == store.data
