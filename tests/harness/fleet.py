@@ -15,7 +15,7 @@ import grpc
 from quartet import TLS, Client
 from quartet.cluster.v1 import cluster_pb2 as pb
 
-from harness.ports import free_ports
+from harness.ports import steady_ports
 from harness.quartet import Ran, command, environment, quartet
 from raftmeta import pki
 from raftmeta.tls import TlsFiles, grpc_channel_credentials
@@ -37,7 +37,7 @@ class ServedNode:
     def __init__(self, directory: Path, name: str, *flags: str | Path) -> None:
         """Choose ports; nothing is started."""
         self.name = name
-        self.endpoint, self.http, self.raft = (f"127.0.0.1:{port}" for port in free_ports(3))
+        self.endpoint, self.http, self.raft = (f"127.0.0.1:{port}" for port in steady_ports(3))
         self.data_dir = directory / name
         self.flags = list(map(str, flags))
         self.process: subprocess.Popen[str] | None = None

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from harness.ports import free_ports
+from harness.ports import steady_ports
 
 
 class RaftmetaCluster:
@@ -28,7 +28,7 @@ class RaftmetaCluster:
     def __init__(self, directory: Path, size: int = 1, *extra: str) -> None:
         """Prepare; nothing is started before `__enter__`. `extra` are flags for every member."""
         self._directory = directory
-        ports = free_ports(3 * size)
+        ports = steady_ports(3 * size)
         self.endpoints = [f"127.0.0.1:{port}" for port in ports[:size]]
         self.peers = [f"127.0.0.1:{port}" for port in ports[size : 2 * size]]
         self.http = [f"127.0.0.1:{port}" for port in ports[2 * size :]]

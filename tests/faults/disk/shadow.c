@@ -138,9 +138,11 @@ void sync_ends(struct file *file, off_t size, int failed) {
     size = now < size ? now : size;
     for (off_t block = 0, first; block < blocks; block++) {
         for (first = block; block < blocks && file->marks[block] & MOVING; block++)
-            file->marks[block] = failed ? DROPPED | (file->marks[block] & DIRTY) : file->marks[block] & DIRTY;
+            ;
         if (!failed && block > first)
             keep(file, first * BLOCK, block * BLOCK < size ? block * BLOCK : size);
+        for (off_t done = first; done < block; done++) /* last: a process killed before has the blocks marked */
+            file->marks[done] = failed ? DROPPED | (file->marks[done] & DIRTY) : file->marks[done] & DIRTY;
     }
     if (!failed && ftruncate(file->kept, size) < 0)
         die(strerror(errno), file->path);

@@ -262,10 +262,17 @@ def test_a_way_of_writing_it_does_not_follow_ends_the_program(disk: DiskLayer, w
         disk.lose_power()
 
 
+def test_an_empty_file_whose_maker_was_killed_before_it_was_noted_never_was(disk: DiskLayer) -> None:
+    run_and_kill(disk, "os.fsync(put('a', b'x')); sync()")
+    (disk.directory / "b").touch()
+    disk.lose_power()
+    assert sorted(path.name for path in disk.directory.iterdir()) == ["a"]
+
+
 def test_a_write_behind_its_back_is_found(disk: DiskLayer) -> None:
     run_and_kill(disk, "os.fsync(put('a', b'x' * 9000)); sync()")
     disk.check()
-    (disk.directory / "b").touch()
+    (disk.directory / "b").write_bytes(b"y")
     with pytest.raises(AssertionError, match="came into being unseen"):
         disk.lose_power()
     (disk.directory / "b").unlink()

@@ -12,7 +12,17 @@ import grpc
 import pytest
 from grpc import aio
 from harness.wire import Wire, blob
-from quartet import AsyncClient, Client, ConfigurationError, DataLoss, Digest, NotFound, OutOfRange, Unavailable
+from quartet import (
+    AsyncClient,
+    Client,
+    ConfigurationError,
+    DataLoss,
+    Digest,
+    FailedPrecondition,
+    NotFound,
+    OutOfRange,
+    Unavailable,
+)
 from quartet.objects.v1 import objects_pb2 as pb
 from quartet.objects.v1 import objects_pb2_grpc
 from quartet.wire.reapi import cas_pb2, cas_pb2_grpc
@@ -79,9 +89,10 @@ def test_blobs_are_told_about_held_and_deleted(client: Client) -> None:
     assert [Digest.named(one.digest) for one in found] == digests
     assert missing == [MISSING]
     client.objects.pin("p", digests[:1], seconds=60)
-    assert client.objects.delete(digests[1:]) == 2
     assert client.objects.unpin("p") is True
-    assert client.objects.delete(digests) == 1
+    with pytest.raises(FailedPrecondition):  # just put
+        client.objects.delete(digests)
+    assert client.objects.delete([MISSING]) == 0
 
 
 def test_what_is_wrong_is_told(client: Client) -> None:
@@ -112,9 +123,9 @@ async def test_the_asynchronous_client_does_the_same(tmp_path: Path) -> None:
         assert (await client.objects.stat_many([digest, MISSING]))[1] == [MISSING]
         await client.objects.pin("p", [digest], seconds=60)
         assert await client.objects.unpin("p") is True
-        assert await client.objects.delete([digest]) == 1
-        with pytest.raises(NotFound):
-            await client.objects.get(digest)
+        with pytest.raises(FailedPrecondition):  # just put
+            await client.objects.delete([digest])
+        assert await client.objects.delete([MISSING]) == 0
 
 
 class Failing(objects_pb2_grpc.ObjectServiceServicer):
