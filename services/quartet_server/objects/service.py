@@ -190,7 +190,7 @@ class ObjectService(objects_pb2_grpc.ObjectServiceServicer):
         for info in await asyncio.gather(*(self._store.stat(zone, digest) for digest in digests)):
             if info is not None and info.touched > since:
                 raise BlobInUse(f"{info.digest} was put or asked for lately", digest=str(info.digest))
-        condemned = await self._store.condemn(zone, digests, _EVER)
+        condemned = await self._store.condemn(zone, digests, since)  # not what was put since we looked
         for holder in self._holders:
             if held := await holder.held(zone, condemned):
                 await self._store.missing(zone, condemned)
