@@ -14,6 +14,7 @@ from raftmeta.metastore import Metastore
 
 if TYPE_CHECKING:  # a service that needs no member does not wait for Raft to be imported
     from quartet_server.objects.contract import BlobStore
+    from quartet_server.objects.mounts.opened import OpenStores
     from quartet_server.objects.pins import Holder
     from raftmeta.node import Node as Member
 
@@ -30,6 +31,7 @@ class Resources:
         address: HOST:PORT by which clients reach this node.
         clock: Seconds since 1970, as this machine has them.
         new_id: Draws an id nobody else has: 32 hexadecimal digits.
+        mounts: What opens mounted stores; None where there is no store of blobs.
         registry: What /metrics shows; None where nobody asks.
         holders: Whatever keeps blobs from being deleted, besides pins.
     """
@@ -42,6 +44,7 @@ class Resources:
     new_id: Callable[[], str]
     objects: BlobStore | None = None
     holders: Sequence[Holder] = ()
+    mounts: OpenStores | None = None
     registry: CollectorRegistry | None = None
 
 

@@ -5,14 +5,14 @@ QuartetError
 │                           DigestMismatch SizeMismatch FileTooLarge
 ├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
 ├── Unauthenticated         CertificateRequired
-├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
+├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid MountRefused
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
-│                           BlobNotFound TrashNotFound QuotaNotFound WorkspaceNotFound
-├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists
+│                           BlobNotFound TrashNotFound QuotaNotFound WorkspaceNotFound MountNotFound
+├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists MountExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
-│                           QuotaCrossed PrincipalRootLost
+│                           QuotaCrossed PrincipalRootLost MountInUse
 ├── Aborted                 EtagStale Contention LockHeld
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
@@ -169,6 +169,10 @@ class JoinTokenInvalid(PermissionDenied, hint="quartet node token"):
     """A join token is unknown, used up or expired."""
 
 
+class MountRefused(PermissionDenied, hint="list it in objects.mounts of every node; quartet check"):
+    """The node's configuration does not let the store be mounted."""
+
+
 class NotFound(QuartetError, code=_C.NOT_FOUND):
     """The named thing is not there."""
 
@@ -213,6 +217,10 @@ class WorkspaceNotFound(NotFound, hint="quartet workspace ls"):
     """No workspace has the name, or the directory none."""
 
 
+class MountNotFound(NotFound, hint="quartet mounts"):
+    """No store is mounted under the name, or the number that a file's record names."""
+
+
 class AlreadyExists(QuartetError, code=_C.ALREADY_EXISTS):
     """The thing to create is there."""
 
@@ -231,6 +239,10 @@ class ZoneExists(AlreadyExists):
 
 class WorkspaceExists(AlreadyExists, hint="quartet workspace show NAME"):
     """The name, or the directory, has a registration."""
+
+
+class MountExists(AlreadyExists, hint="quartet mounts"):
+    """The name, the directory or the store has a mount."""
 
 
 class FailedPrecondition(QuartetError, code=_C.FAILED_PRECONDITION):
@@ -325,6 +337,10 @@ class ObjectsNotShared(
     FailedPrecondition, hint="name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"
 ):
     """A node of several was to keep bytes on a disk that no other node sees."""
+
+
+class MountInUse(FailedPrecondition, hint="quartet unmount NAME --drain"):
+    """Something has its bytes in the mounted store, or the directory is a mount point."""
 
 
 class Aborted(QuartetError, code=_C.ABORTED):

@@ -27,9 +27,13 @@ from quartet_server.files import service as files
 from quartet_server.files.contents.holding import HeldByFiles
 from quartet_server.health import Health
 from quartet_server.http import HttpPort, application
+from quartet_server.mounts import service as mounts
 from quartet_server.objects import service as objects
 from quartet_server.objects.alone import SHARED, OneNodesBlobs
 from quartet_server.objects.contract import BlobStore
+from quartet_server.objects.mounts.opened import OpenStores
+from quartet_server.objects.mounts.reach import Reach
+from quartet_server.objects.mounts.store import MountedBlobs
 from quartet_server.objects.opening import open_store
 from quartet_server.parsed import service as parsed
 from quartet_server.raft_metrics import RaftCollector
@@ -53,6 +57,7 @@ from raftmeta.tls import TlsFiles, grpc_channel_credentials
 DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "cluster": cluster.start,
     "files": files.start,
+    "mounts": mounts.start,
     "objects": objects.start,
     "parsed": parsed.start,
     "settings": settings.start,
@@ -60,7 +65,7 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "objects", "parsed"))
+USES_OBJECTS = frozenset(("files", "mounts", "objects", "parsed"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
@@ -79,6 +84,7 @@ class RunningNode:
         http_address: HOST:PORT of the HTTP port in use; None without one.
         member: Its end of the cluster; None with an external store.
         metastore: Quartet's own keyspace.
+        blobs: Its stores of blobs, mounted ones by their address; None without any.
         readiness: Whether it can do its work, and why not.
         registry: What /metrics shows.
     """
@@ -90,6 +96,7 @@ class RunningNode:
         self.http_address: Address | None = None
         self.member: Member | None = None
         self.metastore: Metastore
+        self.blobs: BlobStore | None = None
         self.readiness = Readiness()
         self.registry = CollectorRegistry()
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -151,7 +158,15 @@ class RunningNode:
             etcd.add_services(server, self.member)
             foreign = etcd.SERVICE_NAMES
         blobs = await self._open_objects() if USES_OBJECTS.intersection(config.services) else None
-        domains = await self._start_domains(server, blobs)
+        stores = None
+        if blobs is not None:
+            stores = OpenStores(self.metastore, config, self._nodes)
+            self._undo.push_async_callback(stores.close)
+            reach = Reach(self.metastore, stores)
+            self._undo.push_async_callback(reach.close)
+            reach.start()
+            self.blobs = blobs = MountedBlobs(blobs, stores)
+        domains = await self._start_domains(server, blobs, stores)
         health = Health([*(name for domain in domains for name in domain.names), *foreign])
         health.add_to(server)
         await server.start()
@@ -214,7 +229,9 @@ class RunningNode:
         """How many nodes share the Metastore; 0 if that is not known."""
         return len(self.member.status().members) if self.member is not None else 0
 
-    async def _start_domains(self, server: aio.Server, blobs: BlobStore | None) -> list[Domain]:
+    async def _start_domains(
+        self, server: aio.Server, blobs: BlobStore | None, stores: OpenStores | None
+    ) -> list[Domain]:
         resources = Resources(
             config=self.config,
             metastore=self.metastore,
@@ -224,6 +241,7 @@ class RunningNode:
             address=self.advertised,
             clock=time.time,
             new_id=new_id,
+            mounts=stores,
             registry=self.registry,
         )
         domains = []

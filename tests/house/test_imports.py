@@ -10,9 +10,14 @@ from harness.sources import imports, tracked, written
 
 CONTRACT = ("raftmeta.metastore", "raftmeta.errors", "raftmeta.etcd")
 """What a domain service may know of the Metastore."""
-PILLAR = ("quartet_server.objects.contract", "quartet_server.objects.digest", "quartet_server.objects.chunking")
-"""What a domain service may know of the ObjectStore: its contract, its names, and where large contents are cut."""
-TREE = ("quartet_server.files.places",)
+PILLAR = (
+    "quartet_server.objects.contract",
+    "quartet_server.objects.digest",
+    "quartet_server.objects.chunking",
+    "quartet_server.objects.mounts",
+)
+"""What a domain service may know of the ObjectStore: its contract, its names, where large contents are cut, and what is mounted."""
+TREE = ("quartet_server.files.places", "quartet_server.files.mounting")
 """What a domain service may know of the tree of files: where paths lead, and where a directory is now."""
 MEMBERSHIP = {"cluster": ("raftmeta.consensus.contract", "raftmeta.identity", "raftmeta.pki")}
 """What a domain may know besides: who lets members in has to know what a member is, and to sign its certificate."""

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from quartet._aio_cluster import AsyncCluster
 from quartet._aio_files import AsyncFiles
+from quartet._aio_mounts import AsyncMounts
 from quartet._aio_objects import AsyncObjects
 from quartet._aio_parsed import AsyncParsed
 from quartet._aio_settings import AsyncSettings
@@ -63,6 +64,7 @@ class AsyncClient:
         self.settings = AsyncSettings(self._transport)
         self.cluster = AsyncCluster(self._transport)
         self.workspaces = AsyncWorkspaces(self._transport)
+        self.mounts = AsyncMounts(self._transport)
         self.parsed = AsyncParsed(self._transport)
 
     async def close(self) -> None:

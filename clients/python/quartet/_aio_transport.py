@@ -16,6 +16,7 @@ from quartet._retry import Backoff, repeatable
 from quartet._transport import unreachable
 from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
+from quartet.mounts.v1 import mounts_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
@@ -25,6 +26,7 @@ from quartet.workspaces.v1 import workspaces_pb2_grpc
 if TYPE_CHECKING:
     from quartet.cluster.v1.cluster_pb2_grpc import ClusterServiceAsyncStub
     from quartet.files.v1.files_pb2_grpc import FileServiceAsyncStub
+    from quartet.mounts.v1.mounts_pb2_grpc import MountServiceAsyncStub
     from quartet.objects.v1.objects_pb2_grpc import ObjectServiceAsyncStub
     from quartet.parsed.v1.parsed_pb2_grpc import ParsedServiceAsyncStub
     from quartet.settings.v1.settings_pb2_grpc import SettingsServiceAsyncStub
@@ -58,6 +60,7 @@ class Endpoint:
         self.settings: SettingsServiceAsyncStub = settings_pb2_grpc.SettingsServiceStub(self.channel)
         self.cluster: ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.objects: ObjectServiceAsyncStub = objects_pb2_grpc.ObjectServiceStub(self.channel)
+        self.mounts: MountServiceAsyncStub = mounts_pb2_grpc.MountServiceStub(self.channel)
         self.parsed: ParsedServiceAsyncStub = parsed_pb2_grpc.ParsedServiceStub(self.channel)
         self.workspaces: WorkspaceServiceAsyncStub = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)
         self.blobs: ContentAddressableStorageAsyncStub = cas_pb2_grpc.ContentAddressableStorageStub(self.channel)

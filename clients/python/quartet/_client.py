@@ -8,6 +8,7 @@ from types import TracebackType
 from quartet._cluster import Cluster
 from quartet._files import Files
 from quartet._memory import MEMORY, MemoryNode
+from quartet._mounts import Mounts
 from quartet._objects import Objects
 from quartet._options import TLS, Options, endpoints_of
 from quartet._parsed import Parsed
@@ -34,6 +35,7 @@ class Client:
         settings: Settings and feature flags.
         cluster: Nodes, leadership and zones.
         workspaces: Directories that have a name.
+        mounts: Stores of blobs at directories.
         parsed: What parsers made of files, for a while.
     """
 
@@ -85,6 +87,7 @@ class Client:
         self.settings = Settings(self._transport)
         self.cluster = Cluster(self._transport)
         self.workspaces = Workspaces(self._transport)
+        self.mounts = Mounts(self._transport)
         self.parsed = Parsed(self._transport)
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from quartet_server.cli import (
     contents,
     demo,
     files,
+    mounts,
     nodes,
     objects,
     quotas,
@@ -63,6 +64,7 @@ def create(environ: Mapping[str, str]) -> App:
     settings.register(app)
     objects.register(app)
     workspaces.register(app)
+    mounts.register(app)
     nodes.register(app)
     demo.register(app)
     return app

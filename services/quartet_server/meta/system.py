@@ -11,6 +11,8 @@ SETTINGS = b"/system/settings/"
 FLAGS = b"/system/flags/"
 SECRETS = b"/system/secrets/"
 REQUESTS = b"/system/requests/"
+MOUNTS = b"/system/mounts/"
+REACH = b"/system/reach/"
 
 
 def zone(name: str) -> bytes:

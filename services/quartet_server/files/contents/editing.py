@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
@@ -19,7 +21,7 @@ from quartet_server.files.contents.target import (
     placed,
 )
 from quartet_server.files.paths import Path
-from quartet_server.files.resolve import Resolver
+from quartet_server.files.resolve import Resolver, Walk
 from quartet_server.files.tree import Tree
 from quartet_server.files.writing import write
 from quartet_server.meta.ledger import Claim
@@ -49,6 +51,8 @@ async def append(
         target = Target(path, attributes if inode is None else None, mode, request.if_match, request.if_none_match)
         target.met_by(walk, inode)
         before = NOTHING if inode is None else await contents.load(zone, path, inode)
+        if not before.chunks:
+            before = replace(before, store=walk.mount)
         body = await contents.extended(zone, path, before, request.data)
         content = await contents.refer(zone, body)
         plan = await placed(
@@ -79,7 +83,7 @@ async def truncate(
         inode, revision = await inode_of(zone, walk, snapshot)
         assert inode is not None
         records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
-        body = NOTHING if not request.size else await _resized(contents, zone, path, inode, request.size)
+        body = NOTHING if not request.size else await _resized(contents, zone, walk, inode, request.size)
         content = await contents.refer(zone, body)
         target = Target(path, None, OVERWRITE, "", "")
         return await placed(
@@ -92,11 +96,13 @@ async def truncate(
     return entry
 
 
-async def _resized(contents: Contents, zone: str, path: Path, inode: storage_pb2.Inode, size: int) -> Body:
-    before = await contents.load(zone, path, inode)
+async def _resized(contents: Contents, zone: str, walk: Walk, inode: storage_pb2.Inode, size: int) -> Body:
+    before = await contents.load(zone, walk.path, inode)
+    if not before.chunks:
+        before = replace(before, store=walk.mount)
     if size - before.size > FILLED:
         raise FieldInvalid.of("size", f"{size - before.size} zeros would be added, at most {FILLED} at once")
-    return await contents.resized(zone, path, before, size)
+    return await contents.resized(zone, walk.path, before, size)
 
 
 def _turn(zone: str, path: Path) -> bytes:

@@ -13,6 +13,7 @@ from quartet_server.files.contents.contents import Contents
 from quartet_server.files.paths import Path
 from quartet_server.objects.chunking import THRESHOLD, Chunker
 from quartet_server.objects.digest import Digest
+from quartet_server.objects.mounts.addresses import address
 
 _PUTTING = 4  # chunks on their way into the store at once: one waits for the disk while others are hashed
 
@@ -23,11 +24,12 @@ class Intake:
     Memory stays bounded: 2 MiB of a file not yet known to be larger, then what `Chunker` holds and four chunks.
     """
 
-    def __init__(self, contents: Contents, zone: str, path: Path) -> None:
-        """Take the bytes of the file at `path`."""
+    def __init__(self, contents: Contents, zone: str, path: Path, store: int = 0) -> None:
+        """Take the bytes of the file at `path`, into the mounted store of a number, or the cluster's own."""
         self._contents = contents
         self._zone = zone
         self._path = path
+        self._store = store
         self._state = hashlib.sha256()
         self._held = bytearray()
         self._chunker: Chunker | None = None
@@ -58,13 +60,13 @@ class Intake:
         while self._putting:
             self._chunks.append(await self._putting.popleft())
         self._contents.hashes.remember(digest, self._state)
-        return Body(digest, b"", tuple(self._chunks))
+        return Body(digest, b"", tuple(self._chunks), self._store)
 
     async def _put(self, chunks: list[bytes]) -> None:
         for chunk in chunks:
             while len(self._putting) >= _PUTTING:
                 self._chunks.append(await self._putting.popleft())
-            self._putting.append(asyncio.create_task(self._contents.blobs.put(self._zone, chunk)))
+            self._putting.append(asyncio.create_task(self._contents.blobs.put(address(self._zone, self._store), chunk)))
 
     async def __aenter__(self) -> Self:
         """Return the intake."""

@@ -117,6 +117,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "JOIN_TOKEN_INVALID", "domain": "quartet.dev", "metadata": {"hint": "quartet node token"}}
     """
+    ERROR_REASON_MOUNT_REFUSED: _ErrorReason.ValueType  # 123
+    """ERROR_REASON_MOUNT_REFUSED (PERMISSION_DENIED): the node's configuration (`objects.mounts`) does not let the store be mounted,
+    or opened here.
+
+        {"reason": "MOUNT_REFUSED", "domain": "quartet.dev", "metadata": {"url": "s3://bucket", "hint": "list it in objects.mounts of every node; quartet check"}}
+    """
     ERROR_REASON_FILE_NOT_FOUND: _ErrorReason.ValueType  # 13
     """ERROR_REASON_FILE_NOT_FOUND (NOT_FOUND): nothing is at the path.
 
@@ -168,6 +174,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "WORKSPACE_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "reports", "hint": "quartet workspace ls"}}
     """
+    ERROR_REASON_MOUNT_NOT_FOUND: _ErrorReason.ValueType  # 122
+    """ERROR_REASON_MOUNT_NOT_FOUND (NOT_FOUND): no store is mounted under the name; or a file's record of the past names a store
+    that was unmounted since.
+
+        {"reason": "MOUNT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "archive", "hint": "quartet mounts"}}
+    """
     ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 19
     """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -188,6 +200,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     another name.
 
         {"reason": "WORKSPACE_EXISTS", "domain": "quartet.dev", "metadata": {"name": "reports", "path": "/team/reports", "hint": "quartet workspace show NAME"}}
+    """
+    ERROR_REASON_MOUNT_EXISTS: _ErrorReason.ValueType  # 133
+    """ERROR_REASON_MOUNT_EXISTS (ALREADY_EXISTS): the name, the directory or the place of the store has a mount in the zone.
+
+        {"reason": "MOUNT_EXISTS", "domain": "quartet.dev", "metadata": {"name": "archive", "hint": "quartet mounts"}}
     """
     ERROR_REASON_NOT_A_DIRECTORY: _ErrorReason.ValueType  # 22
     """ERROR_REASON_NOT_A_DIRECTORY (FAILED_PRECONDITION): a path goes through, or an operation needs, a directory
@@ -307,6 +324,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     the other nodes would not see them and the loss of one node would lose them. Nothing was written.
 
         {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"nodes": "3", "hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
+    """
+    ERROR_REASON_MOUNT_IN_USE: _ErrorReason.ValueType  # 124
+    """ERROR_REASON_MOUNT_IN_USE (FAILED_PRECONDITION): files or old versions have bytes in the mounted store; or what is to be deleted or
+    replaced is a mount point.
+
+        {"reason": "MOUNT_IN_USE", "domain": "quartet.dev", "metadata": {"name": "archive", "files": "12", "hint": "quartet unmount NAME --drain"}}
     """
     ERROR_REASON_ETAG_STALE: _ErrorReason.ValueType  # 34
     """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
@@ -514,6 +537,12 @@ ERROR_REASON_JOIN_TOKEN_INVALID: ErrorReason.ValueType  # 12
 
     {"reason": "JOIN_TOKEN_INVALID", "domain": "quartet.dev", "metadata": {"hint": "quartet node token"}}
 """
+ERROR_REASON_MOUNT_REFUSED: ErrorReason.ValueType  # 123
+"""ERROR_REASON_MOUNT_REFUSED (PERMISSION_DENIED): the node's configuration (`objects.mounts`) does not let the store be mounted,
+or opened here.
+
+    {"reason": "MOUNT_REFUSED", "domain": "quartet.dev", "metadata": {"url": "s3://bucket", "hint": "list it in objects.mounts of every node; quartet check"}}
+"""
 ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 13
 """ERROR_REASON_FILE_NOT_FOUND (NOT_FOUND): nothing is at the path.
 
@@ -565,6 +594,12 @@ ERROR_REASON_WORKSPACE_NOT_FOUND: ErrorReason.ValueType  # 120
 
     {"reason": "WORKSPACE_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "reports", "hint": "quartet workspace ls"}}
 """
+ERROR_REASON_MOUNT_NOT_FOUND: ErrorReason.ValueType  # 122
+"""ERROR_REASON_MOUNT_NOT_FOUND (NOT_FOUND): no store is mounted under the name; or a file's record of the past names a store
+that was unmounted since.
+
+    {"reason": "MOUNT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "archive", "hint": "quartet mounts"}}
+"""
 ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 19
 """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -585,6 +620,11 @@ ERROR_REASON_WORKSPACE_EXISTS: ErrorReason.ValueType  # 121
 another name.
 
     {"reason": "WORKSPACE_EXISTS", "domain": "quartet.dev", "metadata": {"name": "reports", "path": "/team/reports", "hint": "quartet workspace show NAME"}}
+"""
+ERROR_REASON_MOUNT_EXISTS: ErrorReason.ValueType  # 133
+"""ERROR_REASON_MOUNT_EXISTS (ALREADY_EXISTS): the name, the directory or the place of the store has a mount in the zone.
+
+    {"reason": "MOUNT_EXISTS", "domain": "quartet.dev", "metadata": {"name": "archive", "hint": "quartet mounts"}}
 """
 ERROR_REASON_NOT_A_DIRECTORY: ErrorReason.ValueType  # 22
 """ERROR_REASON_NOT_A_DIRECTORY (FAILED_PRECONDITION): a path goes through, or an operation needs, a directory
@@ -704,6 +744,12 @@ ERROR_REASON_OBJECTS_NOT_SHARED: ErrorReason.ValueType  # 56
 the other nodes would not see them and the loss of one node would lose them. Nothing was written.
 
     {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"nodes": "3", "hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
+"""
+ERROR_REASON_MOUNT_IN_USE: ErrorReason.ValueType  # 124
+"""ERROR_REASON_MOUNT_IN_USE (FAILED_PRECONDITION): files or old versions have bytes in the mounted store; or what is to be deleted or
+replaced is a mount point.
+
+    {"reason": "MOUNT_IN_USE", "domain": "quartet.dev", "metadata": {"name": "archive", "files": "12", "hint": "quartet unmount NAME --drain"}}
 """
 ERROR_REASON_ETAG_STALE: ErrorReason.ValueType  # 34
 """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
