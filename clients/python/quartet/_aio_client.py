@@ -11,6 +11,7 @@ from quartet._aio_files import AsyncFiles
 from quartet._aio_objects import AsyncObjects
 from quartet._aio_settings import AsyncSettings
 from quartet._aio_transport import AsyncTransport
+from quartet._aio_versions import AsyncVersions
 from quartet._memory import MEMORY, MemoryNode
 from quartet._options import TLS, Options, endpoints_of
 
@@ -60,6 +61,7 @@ class AsyncClient:
         self.objects = AsyncObjects(self._transport)
         self.settings = AsyncSettings(self._transport)
         self.cluster = AsyncCluster(self._transport)
+        self.versions = AsyncVersions(self._transport)
 
     async def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

@@ -12,6 +12,7 @@ from quartet._objects import Objects
 from quartet._options import TLS, Options, endpoints_of
 from quartet._settings import Settings
 from quartet._transport import Transport
+from quartet._versions import Versions
 
 
 class Client:
@@ -31,6 +32,7 @@ class Client:
         objects: Blobs by their digest.
         settings: Settings and feature flags.
         cluster: Nodes, leadership and zones.
+        versions: What files were before.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Client:
         self.objects = Objects(self._transport)
         self.settings = Settings(self._transport)
         self.cluster = Cluster(self._transport)
+        self.versions = Versions(self._transport)
 
     def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

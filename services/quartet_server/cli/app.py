@@ -27,6 +27,7 @@ from quartet_server.cli import (
     settings,
     trash,
     version,
+    versions,
     xattrs,
 )
 from quartet_server.cli.output import CommandError, say
@@ -59,6 +60,7 @@ def create(environ: Mapping[str, str]) -> App:
     quotas.register(app)
     roots.register(app)
     xattrs.register(app)
+    versions.register(app)
     settings.register(app)
     objects.register(app)
     nodes.register(app)
