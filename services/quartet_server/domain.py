@@ -30,7 +30,7 @@ class Resources:
         address: HOST:PORT by which clients reach this node.
         clock: Seconds since 1970, as this machine has them.
         new_id: Draws an id nobody else has: 32 hexadecimal digits.
-        registry: Where metrics are registered; None shows them nowhere.
+        registry: What /metrics shows; None where nobody asks.
         holders: Whatever keeps blobs from being deleted, besides pins.
     """
 

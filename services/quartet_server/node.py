@@ -32,6 +32,7 @@ from quartet_server.objects.alone import SHARED, OneNodesBlobs
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.opening import open_store
 from quartet_server.objects.pins import Holder
+from quartet_server.parsed import service as parsed
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
 from quartet_server.removal import Removed, refuse_removed
@@ -42,6 +43,7 @@ from quartet_server.rpc.metrics import CallMetrics
 from quartet_server.settings import service as settings
 from quartet_server.versions import service as versions
 from quartet_server.versions.holding import HeldByVersions
+from quartet_server.workspaces import service as workspaces
 from raftmeta import services as etcd
 from raftmeta.config import QUARTET_SPACE, NodeConfig
 from raftmeta.drivers.remote import RemoteMetastore
@@ -55,12 +57,14 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "cluster": cluster.start,
     "files": files.start,
     "objects": objects.start,
+    "parsed": parsed.start,
     "settings": settings.start,
     "versions": versions.start,
+    "workspaces": workspaces.start,
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "objects", "versions"))
+USES_OBJECTS = frozenset(("files", "objects", "parsed", "versions"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
@@ -220,11 +224,11 @@ class RunningNode:
             metastore=self.metastore,
             objects=blobs,
             holders=self._holders(blobs) if blobs is not None else (),
-            registry=self.registry,
             member=self.member,
             address=self.advertised,
             clock=time.time,
             new_id=new_id,
+            registry=self.registry,
         )
         domains = []
         for name in self.config.services:

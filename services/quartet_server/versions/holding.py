@@ -8,7 +8,7 @@ from contextlib import aclosing
 from quartet.files.storage.v1 import storage_pb2 as files_storage
 from quartet.versions.storage.v1 import storage_pb2
 
-from quartet_server.errors import BlobNotFound, RevisionCompacted
+from quartet_server.errors import BlobCorrupt, BlobNotFound, ContentLost, RevisionCompacted
 from quartet_server.files.contents.body import chunks_of
 from quartet_server.meta import ops
 from quartet_server.meta.snapshot import Snapshot
@@ -39,26 +39,32 @@ class HeldByVersions:
     async def held(self, zone: str, digests: Iterable[Digest]) -> set[Digest]:
         """Return those of `digests` that a version consists of.
 
-        Raises VersionsBehind when the observer lags so far that this cannot be told, and as `reached` does.
+        Raises VersionsBehind when the observer lags so far that this cannot be told, MetastoreError, and as `BlobStore.get`.
         """
         wanted = set(digests)
         found: set[Digest] = set()
         if not wanted:
             return found
-        async with aclosing(self.reached(zone)) as reached:
-            async for digest in reached:
-                if digest in wanted:
-                    found.add(digest)
-                    if found == wanted:
-                        break
+        async with aclosing(self._contents(zone)) as contents:
+            async for content in contents:
+                found |= wanted.intersection(await self._of(zone, content, sure=False))
+                if found == wanted:
+                    break
         return found
 
     async def reached(self, zone: str) -> AsyncGenerator[Digest, None]:
-        """Yield every digest that a version of the zone refers to, at one revision of the Metastore.
+        """See `Holder.reached`.
 
-        Raises VersionsBehind when the observer lags so far that the collector must wait, MetastoreError, and as
-        `BlobStore.get` does.
+        Raises VersionsBehind when the observer lags so far that the collector must wait, ContentLost when a list of chunks
+        is not there: what it led to cannot be known.
         """
+        async with aclosing(self._contents(zone)) as contents:
+            async for content in contents:
+                for digest in await self._of(zone, content, sure=True):
+                    yield digest
+
+    async def _contents(self, zone: str) -> AsyncGenerator[files_storage.Content, None]:
+        """Yield the content of every version at one revision: recorded ones, and what ended since."""
         snapshot = Snapshot(self._store)
         after = await recorded_to(self._store, zone, snapshot)
         start = keys.records(zone)
@@ -66,27 +72,31 @@ class HeldByVersions:
         while more:
             page = await snapshot.scan(start, end, _PAGE)
             for kv in page.kvs:
-                for digest in await self._of(zone, storage_pb2.Record.FromString(kv.value).inode.content):
-                    yield digest
+                yield storage_pb2.Record.FromString(kv.value).inode.content
                 start = kv.key + b"\0"
             more = page.more
         recent = tail(self._store, zone, keys.inodes(zone), after, snapshot.revision, self._clock, self._idle)
         try:
             async with aclosing(recent):
                 async for one in recent:
-                    for digest in await self._of(zone, one.record.inode.content):
-                        yield digest
+                    yield one.record.inode.content
         except RevisionCompacted:
             return  # what others made the store forget is no version: the observer tells the gap
 
-    async def _of(self, zone: str, content: files_storage.Content) -> list[Digest]:
-        """Return what a content refers to, the list itself included; a list that is lost holds no chunk."""
+    async def _of(self, zone: str, content: files_storage.Content, *, sure: bool) -> list[Digest]:
+        """Return what a content refers to, the list itself included; unless `sure`, a list that is lost holds no chunk."""
         chunks = list(chunks_of(content))
         if content.HasField("list"):
             chunks.append(listed := Digest(content.list.hash, content.list.size))
             try:
                 data = await self._blobs.get(zone, listed)
-            except BlobNotFound:
-                return chunks
+            except (BlobNotFound, BlobCorrupt) as error:
+                if not sure:
+                    return chunks
+                raise ContentLost(
+                    f"the list of chunks of a version in zone {zone} cannot be read: {error.message}",
+                    digest=str(listed),
+                    hint="quartet versions rm PATH --before GENERATION",
+                ) from error
             chunks += chunks_of(files_storage.ChunkList.FromString(data))
         return chunks

@@ -37,7 +37,7 @@ def ended(*ends: int, deleted: bool = False) -> list[RecordKey]:
         (Rule(9, 2, 100), ended(1, 2, 3, deleted=True), 104, [1, 2, 3]),
     ],
 )
-async def test_the_rule(rule: Rule, records: list[RecordKey], now: int, gone: list[int]) -> None:
+async def test_the_rule_says_what_is_past_it(rule: Rule, records: list[RecordKey], now: int, gone: list[int]) -> None:
     assert [one.generation for one in rule.expired(records, now)] == gone
 
 
