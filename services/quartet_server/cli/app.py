@@ -27,6 +27,7 @@ from quartet_server.cli import (
     settings,
     trash,
     version,
+    watch,
     xattrs,
 )
 from quartet_server.cli.output import CommandError, say
@@ -54,6 +55,7 @@ def create(environ: Mapping[str, str]) -> App:
     check.register(app, sources, environ)
     version.register(app)
     files.register(app)
+    watch.register(app)
     contents.register(app)
     trash.register(app)
     quotas.register(app)
