@@ -31,6 +31,7 @@ from quartet_server.objects import service as objects
 from quartet_server.objects.alone import SHARED, OneNodesBlobs
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.opening import open_store
+from quartet_server.parsed import service as parsed
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
 from quartet_server.removal import Removed, refuse_removed
@@ -39,6 +40,7 @@ from quartet_server.rpc.deadlines import Deadlines
 from quartet_server.rpc.interceptor import CallInterceptor
 from quartet_server.rpc.metrics import CallMetrics
 from quartet_server.settings import service as settings
+from quartet_server.workspaces import service as workspaces
 from raftmeta import services as etcd
 from raftmeta.config import QUARTET_SPACE, NodeConfig
 from raftmeta.drivers.remote import RemoteMetastore
@@ -52,11 +54,13 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "cluster": cluster.start,
     "files": files.start,
     "objects": objects.start,
+    "parsed": parsed.start,
     "settings": settings.start,
+    "workspaces": workspaces.start,
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "objects"))
+USES_OBJECTS = frozenset(("files", "objects", "parsed"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
