@@ -27,6 +27,7 @@ from quartet_server.cli import (
     settings,
     trash,
     version,
+    versions,
     watch,
     workspaces,
     xattrs,
@@ -62,6 +63,7 @@ def create(environ: Mapping[str, str]) -> App:
     quotas.register(app)
     roots.register(app)
     xattrs.register(app)
+    versions.register(app)
     settings.register(app)
     objects.register(app)
     workspaces.register(app)
