@@ -15,6 +15,7 @@ from raftmeta.metastore import Metastore
 if TYPE_CHECKING:  # a service that needs no member does not wait for Raft to be imported
     from quartet_server.objects.contract import BlobStore
     from quartet_server.objects.mounts.opened import OpenStores
+    from quartet_server.objects.mounts.referring import Referrer
     from quartet_server.objects.pins import Holder
     from raftmeta.node import Node as Member
 
@@ -32,6 +33,7 @@ class Resources:
         clock: Seconds since 1970, as this machine has them.
         new_id: Draws an id nobody else has: 32 hexadecimal digits.
         mounts: What opens mounted stores; None where there is no store of blobs.
+        referrers: Whatever may have contents in mounted stores, files first.
         registry: What /metrics shows; None where nobody asks.
         holders: Whatever keeps blobs from being deleted, besides pins.
     """
@@ -45,6 +47,7 @@ class Resources:
     objects: BlobStore | None = None
     holders: Sequence[Holder] = ()
     mounts: OpenStores | None = None
+    referrers: Sequence[Referrer] = ()
     registry: CollectorRegistry | None = None
 
 

@@ -25,6 +25,7 @@ from quartet_server.config import Objects as Blobs
 from quartet_server.domain import Domain, Resources
 from quartet_server.files import service as files
 from quartet_server.files.contents.holding import HeldByFiles
+from quartet_server.files.mounting import MountedFiles
 from quartet_server.health import Health
 from quartet_server.http import HttpPort, application
 from quartet_server.mounts import service as mounts
@@ -33,6 +34,7 @@ from quartet_server.objects.alone import SHARED, OneNodesBlobs
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.mounts.opened import OpenStores
 from quartet_server.objects.mounts.reach import Reach
+from quartet_server.objects.mounts.referring import Referrer
 from quartet_server.objects.mounts.store import MountedBlobs
 from quartet_server.objects.opening import open_store
 from quartet_server.objects.pins import Holder
@@ -47,6 +49,7 @@ from quartet_server.rpc.metrics import CallMetrics
 from quartet_server.settings import service as settings
 from quartet_server.versions import service as versions
 from quartet_server.versions.holding import HeldByVersions
+from quartet_server.versions.mounting import MountedVersions
 from quartet_server.workspaces import service as workspaces
 from raftmeta import services as etcd
 from raftmeta.config import QUARTET_SPACE, NodeConfig
@@ -241,6 +244,7 @@ class RunningNode:
             metastore=self.metastore,
             objects=blobs,
             holders=self._holders(blobs) if blobs is not None else (),
+            referrers=self._referrers(blobs) if blobs is not None else (),
             member=self.member,
             address=self.advertised,
             clock=time.time,
@@ -260,6 +264,12 @@ class RunningNode:
         """Return what keeps blobs, in the order in which it is asked: what files let go of, versions have by then."""
         idle = versions.LATER if self.member is None else versions.SOON
         return HeldByFiles(self.metastore, blobs), HeldByVersions(self.metastore, blobs, time.time, idle)
+
+    def _referrers(self, blobs: BlobStore) -> tuple[Referrer, ...]:
+        """Return what may have contents in mounted stores, in the same order as holders."""
+        idle = versions.LATER if self.member is None else versions.SOON
+        held = HeldByVersions(self.metastore, blobs, time.time, idle)
+        return MountedFiles(self.metastore, blobs), MountedVersions(self.metastore, blobs, held)
 
     @property
     def advertised(self) -> str:

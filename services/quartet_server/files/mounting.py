@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from quartet.files.storage.v1 import storage_pb2
 
@@ -18,24 +17,12 @@ from quartet_server.files.steps import Step
 from quartet_server.meta import ops
 from quartet_server.meta.snapshot import KeyValue, Snapshot
 from quartet_server.objects.contract import BlobStore
+from quartet_server.objects.mounts.referring import Moved
 from raftmeta.etcd import rpc_pb2
 from raftmeta.metastore import Metastore
 
 _PAGE = 256  # an inode has up to 16 KiB, a page stays below the 4 MiB of a message
 _LAST = (1 << 64) - 1
-
-
-@dataclass(slots=True)
-class Moved:
-    """What a drain has done.
-
-    Attributes:
-        files: Whose bytes were moved.
-        bytes: How many.
-    """
-
-    files: int = 0
-    bytes: int = 0
 
 
 async def mark(zone: str, snapshot: Snapshot, path: str, number: int) -> tuple[Place, rpc_pb2.RequestOp]:
@@ -94,38 +81,48 @@ async def marked_again(
     return [step.compare()], [step.written(mount=number)]
 
 
-async def referring(store: Metastore, zone: str, number: int) -> AsyncGenerator[KeyValue, None]:
-    """Yield the inodes whose bytes are in a mounted store, wherever they are, at one revision; those in the trash too."""
-    snapshot = Snapshot(store)
-    start, end, more = keys.inode(zone, 0), keys.inode(zone, _LAST), True
-    while more:
-        page = await snapshot.scan(start, end, _PAGE)
-        for kv in page.kvs:
-            if storage_pb2.Inode.FromString(kv.value).content.store == number:
-                yield kv
-            start = kv.key + b"\0"
-        more = page.more
+class MountedFiles:
+    """Files as what refers to mounted stores, wherever they are: those in the trash, and what is being built, included."""
 
+    def __init__(self, store: Metastore, blobs: BlobStore) -> None:
+        """Look at inodes in `store`, whose bytes are in `blobs`."""
+        self._store = store
+        self._contents = Contents(blobs)
 
-async def drain(store: Metastore, blobs: BlobStore, zone: str, number: int, moved: Moved) -> int:
-    """Move the bytes of files out of a mounted store, into the cluster's own; return how many files were found there.
+    async def count(self, zone: str, number: int, most: int) -> int:
+        """See `Referrer.count`."""
+        count = 0
+        async with aclosing(self._inodes(zone, number)) as inodes:
+            async for _ in inodes:
+                count += 1
+                if count == most:
+                    break
+        return count
 
-    Each file is moved by a transaction that compares its inode: one that is written meanwhile is left to the next round. Neither
-    generation nor etag changes, since no byte does. Raises ContentLost, and as the store of blobs does.
-    """
-    contents, found = Contents(blobs), 0
-    async with aclosing(referring(store, zone, number)) as inodes:
-        async for kv in inodes:
-            found += 1
-            inode = storage_pb2.Inode.FromString(kv.value)
-            path = Path((f"inode {keys.parse(kv.key).ino}",), (b"",))
-            body = await contents.moved(zone, path, await contents.load(zone, path, inode), 0)
-            inode.content.CopyFrom(await contents.refer(zone, body))
-            request = rpc_pb2.TxnRequest(
-                compare=[ops.unchanged(kv.key, kv.mod_revision)],
-                success=[ops.put(kv.key, inode.SerializeToString())],
-            )
-            if (await store.txn(request)).succeeded:
-                moved.files += 1
-                moved.bytes += body.size
-    return found
+    async def drain(self, zone: str, number: int, moved: Moved) -> None:
+        """See `Referrer.drain`. Neither generation nor etag changes, since no byte does."""
+        async with aclosing(self._inodes(zone, number)) as inodes:
+            async for kv in inodes:
+                inode = storage_pb2.Inode.FromString(kv.value)
+                path = Path((f"inode {keys.parse(kv.key).ino}",), (b"",))
+                body = await self._contents.load(zone, path, inode)
+                body = await self._contents.moved(zone, path, body, 0)
+                inode.content.CopyFrom(await self._contents.refer(zone, body))
+                request = rpc_pb2.TxnRequest(
+                    compare=[ops.unchanged(kv.key, kv.mod_revision)],
+                    success=[ops.put(kv.key, inode.SerializeToString())],
+                )
+                if (await self._store.txn(request)).succeeded:
+                    moved.contents += 1
+                    moved.bytes += body.size
+
+    async def _inodes(self, zone: str, number: int) -> AsyncGenerator[KeyValue, None]:
+        snapshot = Snapshot(self._store)
+        start, end, more = keys.inode(zone, 0), keys.inode(zone, _LAST), True
+        while more:
+            page = await snapshot.scan(start, end, _PAGE)
+            for kv in page.kvs:
+                if storage_pb2.Inode.FromString(kv.value).content.store == number:
+                    yield kv
+                start = kv.key + b"\0"
+            more = page.more

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quartet.mounts.storage.v1 import storage_pb2
@@ -10,20 +11,20 @@ from quartet.mounts.v1 import mounts_pb2 as pb
 
 from quartet_server.errors import Contention, MountInUse, MountNotFound
 from quartet_server.files import mounting
-from quartet_server.files.mounting import Moved
 from quartet_server.files.places import Places
 from quartet_server.meta import ops
 from quartet_server.meta.snapshot import Snapshot
-from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.mounts import records
 from quartet_server.objects.mounts.opened import OpenStores
 from quartet_server.objects.mounts.records import Mounted
+from quartet_server.objects.mounts.referring import Moved, Referrer
 from raftmeta.etcd import rpc_pb2
 from raftmeta.metastore import Metastore
 
 _ROUNDS = 100
 _ATTEMPTS = 10
 _COUNTED = 1000
+_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +33,18 @@ class Ending:
 
     First the directory's entry gives up the number of the mount: every write of new contents compares the entries on its way, so
     from that revision on none comes to refer to the store whose place leads there. What else makes a reference (a copy, an append to a
-    file that was moved elsewhere) needs one that is there already, and compares it unchanged. So when a look at all files at a later
+    file that was moved elsewhere) needs one that is there already, and compares it unchanged, or the mount's record, which changes too. So when a look at everything at a later
     revision finds none, none can come.
 
     Attributes:
         store: Where mounts are kept.
-        blobs: All stores, by address.
-        stores: Has the mounted ones open.
+        referrers: Whatever may have contents in mounted stores; files come first, since what they let go of, versions have.
+        stores: Has them open.
         places: The tree.
     """
 
     store: Metastore
-    blobs: BlobStore
+    referrers: Sequence[Referrer]
     stores: OpenStores
     places: Places
 
@@ -56,8 +57,11 @@ class Ending:
         moved = Moved()
         if drain:
             for _ in range(_ROUNDS):
-                if not await mounting.drain(self.store, self.blobs, zone, mounted.number, moved):
+                for referrer in self.referrers:
+                    await referrer.drain(zone, mounted.number, moved)
+                if not await self._count(zone, mounted.number, 1):
                     break
+                await asyncio.sleep(_PAUSE)  # versions are recorded a moment after they ended
             else:
                 raise Contention(f"files of {name} were written again and again while they were moved")
         elif files := await self._count(zone, mounted.number):
@@ -70,7 +74,7 @@ class Ending:
             )
         )
         await self.stores.drop(zone, mounted.number)
-        return pb.UnmountResponse(revision=answer.header.revision, moved=moved.files, moved_bytes=moved.bytes)
+        return pb.UnmountResponse(revision=answer.header.revision, moved=moved.contents, moved_bytes=moved.bytes)
 
     async def _find(self, zone: str, name: str) -> Mounted:
         mounted = await records.find(Snapshot(self.store), zone, name)
@@ -112,22 +116,21 @@ class Ending:
         )
         return (await self.store.txn(request)).succeeded
 
-    async def _count(self, zone: str, number: int) -> int:
-        """Return how many files have bytes in a store; at most `_COUNTED` are counted."""
+    async def _count(self, zone: str, number: int, most: int = _COUNTED) -> int:
+        """Return how many contents are in a store; at most `most` are counted."""
         count = 0
-        async with aclosing(mounting.referring(self.store, zone, number)) as inodes:
-            async for _ in inodes:
-                count += 1
-                if count == _COUNTED:
-                    break
+        for referrer in self.referrers:
+            count += await referrer.count(zone, number, most - count)
+            if count >= most:
+                break
         return count
 
 
 def _in_use(name: str, files: int) -> MountInUse:
     least = "at least " if files == _COUNTED else ""
     return MountInUse(
-        f"{least}{files} files, those in the trash included, have bytes in the store of {name}",
+        f"{least}{files} files and old versions, those in the trash included, have bytes in the store of {name}",
         name=name,
-        files=files,
+        contents=files,
         hint=f"quartet unmount {name} --drain moves them into the cluster's own store",
     )

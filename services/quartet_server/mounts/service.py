@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,11 +20,11 @@ from quartet_server.meta.snapshot import Snapshot
 from quartet_server.meta.times import timestamps
 from quartet_server.mounts.ending import Ending
 from quartet_server.mounts.making import Making
-from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.mounts import allowed, records
 from quartet_server.objects.mounts.opened import OpenStores, check_credentials
 from quartet_server.objects.mounts.reach import reached
 from quartet_server.objects.mounts.records import Mounted
+from quartet_server.objects.mounts.referring import Referrer
 from raftmeta.metastore import Metastore
 
 Context = aio.ServicerContext[Any, Any]
@@ -34,9 +34,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 async def start(resources: Resources) -> MountService:
     """Serve mounts of the node's stores."""
-    assert resources.objects is not None, "the composition root opens the stores when this service is on"
-    assert resources.mounts is not None, "and what opens mounted ones"
-    return MountService(resources.metastore, resources.objects, resources.mounts, timestamps(resources.clock))
+    assert resources.mounts is not None, "the composition root has what opens mounted stores when this service is on"
+    return MountService(resources.metastore, resources.referrers, resources.mounts, timestamps(resources.clock))
 
 
 class MountService(mounts_pb2_grpc.MountServiceServicer):
@@ -44,12 +43,14 @@ class MountService(mounts_pb2_grpc.MountServiceServicer):
 
     names = (mounts_pb2.DESCRIPTOR.services_by_name["MountService"].full_name,)
 
-    def __init__(self, store: Metastore, blobs: BlobStore, stores: OpenStores, now: Callable[[], Timestamp]) -> None:
-        """Keep mounts in `store`; `stores` opens them, `blobs` is all of them, and the cluster's own, by address."""
+    def __init__(
+        self, store: Metastore, referrers: Sequence[Referrer], stores: OpenStores, now: Callable[[], Timestamp]
+    ) -> None:
+        """Keep mounts in `store`; `stores` opens them, and `referrers` may have contents in them, files first."""
         self._store = store
         self._stores = stores
         self._places = Places(store, now)
-        self._ending = Ending(store, blobs, stores, self._places)
+        self._ending = Ending(store, referrers, stores, self._places)
 
     def add_to(self, server: aio.Server) -> None:
         """Register the servicer."""

@@ -329,3 +329,41 @@ async def test_zones_have_mounts_of_their_own(at: Mounting) -> None:
         await red.mounts.unmount("one", drain=True)
         assert await red.files.read("/m/f") == noise(5_000)
         assert len(await at.client.mounts.list()) == 1
+
+
+async def test_old_versions_are_read_from_the_store_they_were_written_to_and_moved_by_a_drain(at: Mounting) -> None:
+    files, versions = at.client.files, at.client.versions
+    await files.mkdir("/m")
+    await at.client.mounts.mount("/m", "one", at.url("one"))
+    old, new = noise(20_000, 1), noise(30_000, 2)
+    await files.write("/m/f", old)
+    await files.write("/m/f", new)
+    await files.rename("/m/f", "/f")
+    await files.write("/f", b"small")
+    assert await versions.read("/f", 1) == old
+    await refused("MOUNT_IN_USE", at.client.mounts.unmount("one"))
+    await versions.rollback("/f", 2)
+    assert await files.read("/f") == new
+    done = await at.client.mounts.unmount("one", drain=True)
+    assert (done.moved, done.moved_bytes) == (3, 20_000 + 30_000 + 30_000)
+    assert await versions.read("/f", 1) == old
+    assert await versions.read("/f", 2) == await files.read("/f") == new
+    assert [one.generation async for one in versions.list("/f")] == [4, 3, 2, 1]
+    await versions.rollback("/f", 1)
+    assert await files.read("/f") == old
+
+
+async def test_a_copy_too_large_for_one_transaction_refers_to_the_store_and_holds_it(at: Mounting) -> None:
+    files = at.client.files
+    await files.mkdir("/m/d", parents=True)
+    number = (await at.client.mounts.mount("/m", "one", at.url("one"))).number
+    data = {f"/m/d/{i}": noise(5_000 + i, i) for i in range(60)}
+    await files.write_many(data)
+    await files.copy("/m/d", "/copied", recursive=True)
+    assert await count(at, 0) == 0
+    assert await count(at, number) == 60
+    await files.delete("/m/d", recursive=True, permanent=True)
+    await refused("MOUNT_IN_USE", at.client.mounts.unmount("one"))
+    await at.client.mounts.unmount("one", drain=True)
+    for path, content in data.items():
+        assert await files.read(path.replace("/m/d", "/copied")) == content

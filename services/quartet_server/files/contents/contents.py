@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -66,6 +66,27 @@ class Contents:
             except MountNotFound as error:
                 raise Contention(f"a store was unmounted while {path} was written") from error
         return replace(body, store=store)
+
+    async def keep(self, zone: str, contents: Iterable[storage_pb2.Content]) -> None:
+        """Let the store know that what these refer to is wanted, so that it stays until new inodes refer to it too.
+
+        What is lost already is not told: a copy of a file refers to the same lost bytes.
+        """
+        stores: dict[int, dict[Digest, None]] = {}
+        for content in contents:
+            wanted = stores.setdefault(content.store, {})
+            wanted.update(dict.fromkeys(chunks_of(content)))
+            if content.HasField("list"):
+                listed = Digest(content.list.hash, content.list.size)
+                wanted[listed] = None
+                try:
+                    data = await self.blobs.get(address(zone, content.store), listed)
+                except BlobNotFound:
+                    continue
+                wanted.update(dict.fromkeys(chunks_of(storage_pb2.ChunkList.FromString(data))))
+        for store, wanted in stores.items():
+            if wanted:
+                await self.blobs.missing(address(zone, store), wanted)
 
     async def read(
         self, zone: str, path: Path, body: Body, offset: int = 0, length: int | None = None

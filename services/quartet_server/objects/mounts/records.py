@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from quartet.mounts.storage.v1 import storage_pb2
 
+from quartet_server.errors import Contention, MountNotFound
 from quartet_server.meta import ops, system
 from quartet_server.meta.snapshot import KeyValue, Snapshot
+from raftmeta.etcd import rpc_pb2
 
 MOST = 64
 """Mounts of a zone."""
@@ -61,6 +63,19 @@ async def find(snapshot: Snapshot, zone: str, name: str) -> Mounted | None:
     place = named(zone, name)
     kv = (await snapshot.get([place])).get(place)
     return None if kv is None else await read(snapshot, zone, int.from_bytes(kv.value, "big"))
+
+
+async def guard(snapshot: Snapshot, zone: str, number: int) -> rpc_pb2.Compare:
+    """Return what a write compares that comes to refer to a mounted store because something else did, and compares not that.
+
+    The mount is there, and nobody has begun to empty it. Raises MountNotFound, Contention, MetastoreError.
+    """
+    mounted = await read(snapshot, zone, number)
+    if mounted is None:
+        raise MountNotFound(f"the store {number} of zone {zone} is not mounted any more", zone=zone)
+    if mounted.record.draining:
+        raise Contention(f"the store of {mounted.record.name} is being emptied")
+    return ops.unchanged(key(zone, number), mounted.revision)
 
 
 async def every(snapshot: Snapshot, zone: str = "") -> list[Mounted]:

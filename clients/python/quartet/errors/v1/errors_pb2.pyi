@@ -334,7 +334,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_MOUNT_IN_USE (FAILED_PRECONDITION): files or old versions have bytes in the mounted store; or what is to be deleted or
     replaced is a mount point.
 
-        {"reason": "MOUNT_IN_USE", "domain": "quartet.dev", "metadata": {"name": "archive", "files": "12", "hint": "quartet unmount NAME --drain"}}
+        {"reason": "MOUNT_IN_USE", "domain": "quartet.dev", "metadata": {"name": "archive", "contents": "12", "hint": "quartet unmount NAME --drain"}}
     """
     ERROR_REASON_ETAG_STALE: _ErrorReason.ValueType  # 34
     """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
@@ -346,6 +346,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     changed.
 
         {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
+    """
+    ERROR_REASON_STAGING_LOST: _ErrorReason.ValueType  # 125
+    """ERROR_REASON_STAGING_LOST (ABORTED): the tree that the call was building out of sight was given up before it was
+    whole, because its node showed no sign of life for ten minutes. Nothing was changed.
+
+        {"reason": "STAGING_LOST", "domain": "quartet.dev", "metadata": {"hint": "call again"}}
     """
     ERROR_REASON_LOCK_HELD: _ErrorReason.ValueType  # 83
     """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
@@ -765,7 +771,7 @@ ERROR_REASON_MOUNT_IN_USE: ErrorReason.ValueType  # 124
 """ERROR_REASON_MOUNT_IN_USE (FAILED_PRECONDITION): files or old versions have bytes in the mounted store; or what is to be deleted or
 replaced is a mount point.
 
-    {"reason": "MOUNT_IN_USE", "domain": "quartet.dev", "metadata": {"name": "archive", "files": "12", "hint": "quartet unmount NAME --drain"}}
+    {"reason": "MOUNT_IN_USE", "domain": "quartet.dev", "metadata": {"name": "archive", "contents": "12", "hint": "quartet unmount NAME --drain"}}
 """
 ERROR_REASON_ETAG_STALE: ErrorReason.ValueType  # 34
 """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
@@ -777,6 +783,12 @@ ERROR_REASON_CONTENTION: ErrorReason.ValueType  # 35
 changed.
 
     {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
+"""
+ERROR_REASON_STAGING_LOST: ErrorReason.ValueType  # 125
+"""ERROR_REASON_STAGING_LOST (ABORTED): the tree that the call was building out of sight was given up before it was
+whole, because its node showed no sign of life for ten minutes. Nothing was changed.
+
+    {"reason": "STAGING_LOST", "domain": "quartet.dev", "metadata": {"hint": "call again"}}
 """
 ERROR_REASON_LOCK_HELD: ErrorReason.ValueType  # 83
 """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
