@@ -13,7 +13,7 @@ QuartetError
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
-│                           QuotaCrossed PrincipalRootLost MountInUse
+│                           QuotaCrossed PrincipalRootLost MountInUse MountUnreachable
 ├── Aborted                 EtagStale Contention LockHeld StagingLost
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
@@ -346,6 +346,10 @@ class ObjectsNotShared(
 
 class MountInUse(FailedPrecondition, hint="quartet unmount NAME --drain"):
     """Something has its bytes in the mounted store, or the directory is a mount point."""
+
+
+class MountUnreachable(FailedPrecondition, hint="look at the URL, the endpoint and the credentials"):
+    """The store that is to be mounted does not answer, or does not let this node in."""
 
 
 class Aborted(QuartetError, code=_C.ABORTED):

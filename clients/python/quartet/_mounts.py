@@ -33,7 +33,6 @@ class Mounts:
     ) -> pb.MountPoint:
         """Write contents below a directory into another store from now on; `create` makes the directory.
 
-        A store that does not answer is told at once: whoever wants to try again gives the same `request_id`.
         `credentials` is NAME for the nodes' variables QUARTET_MOUNT_NAME_..., never a secret.
         """
         request = pb.MountRequest(
@@ -45,12 +44,12 @@ class Mounts:
             create=create,
             request_id=request_id or self._new_id(),
         )
-        return self._transport.call(lambda at: at.mounts.Mount, request, safe=False, timeout=timeout)
+        return self._transport.call(lambda at: at.mounts.Mount, request, safe=True, timeout=timeout)
 
     def unmount(self, name: str, *, drain: bool = False, timeout: float = _OPENING) -> pb.UnmountResponse:
         """End a mount; `drain` moves what is in it into the cluster's own store first: give a large one time."""
         request = pb.UnmountRequest(name=name, drain=drain)
-        return self._transport.call(lambda at: at.mounts.Unmount, request, safe=False, timeout=timeout)
+        return self._transport.call(lambda at: at.mounts.Unmount, request, safe=True, timeout=timeout)
 
     def list(self) -> Sequence[pb.MountPoint]:
         """Read the zone's mounts by name, and which nodes reach them."""

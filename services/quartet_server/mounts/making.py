@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from quartet.mounts.storage.v1 import storage_pb2
 from quartet.mounts.v1 import mounts_pb2 as pb
 
-from quartet_server.errors import FileNotFound, LimitReached, MountExists, QuartetError
+from quartet_server.errors import (
+    FileNotFound,
+    LimitReached,
+    MountExists,
+    MountUnreachable,
+    ObjectStoreUnreachable,
+    QuartetError,
+)
 from quartet_server.files import mounting
 from quartet_server.files.places import Places
 from quartet_server.meta import ops
@@ -62,7 +69,10 @@ class Making:
         if opened:
             self.stores.allowed.check(self.record.url, self.record.endpoint)
             self.stores.demand_shared(self.record.url)
-            await self.stores.add(self.zone, number, self.record)
+            try:
+                await self.stores.add(self.zone, number, self.record)
+            except ObjectStoreUnreachable as error:
+                raise MountUnreachable(error.message, url=self.record.url) from error
 
         async def build(snapshot: Snapshot) -> Plan[pb.MountPoint]:
             return await self._plan(snapshot, number)

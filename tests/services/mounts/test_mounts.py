@@ -280,7 +280,7 @@ async def test_what_cannot_be_mounted_is_refused_with_its_reason_and_leaves_noth
         ("MOUNT_REFUSED", "/n", "two", "gs://bucket", {}),
         ("MOUNT_REFUSED", "/n", "two", "s3://bucket", {"endpoint": "http://127.0.0.1:1"}),
         ("MOUNT_REFUSED", "/n", "two", "s3://bucket", {"endpoint": s3.endpoint(), "credentials": "NOBODY"}),
-        ("OBJECT_STORE_UNREACHABLE", "/n", "two", "s3://no-such-bucket", {"endpoint": s3.endpoint()}),
+        ("MOUNT_UNREACHABLE", "/n", "two", "s3://no-such-bucket", {"endpoint": s3.endpoint()}),
         ("FIELD_INVALID", "/n", "Two", at.url("two"), {}),
         ("FIELD_INVALID", "/n", "two", "s3://key:secret@bucket", {}),
         ("FIELD_INVALID", "/n", "two", "s3://bucket", {"credentials": "secret/with+slash"}),

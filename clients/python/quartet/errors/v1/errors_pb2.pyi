@@ -336,6 +336,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "MOUNT_IN_USE", "domain": "quartet.dev", "metadata": {"name": "archive", "contents": "12", "hint": "quartet unmount NAME --drain"}}
     """
+    ERROR_REASON_MOUNT_UNREACHABLE: _ErrorReason.ValueType  # 134
+    """ERROR_REASON_MOUNT_UNREACHABLE (FAILED_PRECONDITION): the store that is to be mounted does not answer the node that was called, or
+    does not let it in. Nothing was mounted.
+
+        {"reason": "MOUNT_UNREACHABLE", "domain": "quartet.dev", "metadata": {"url": "s3://bucket", "hint": "look at the URL, the endpoint and the credentials"}}
+    """
     ERROR_REASON_ETAG_STALE: _ErrorReason.ValueType  # 34
     """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
 
@@ -772,6 +778,12 @@ ERROR_REASON_MOUNT_IN_USE: ErrorReason.ValueType  # 124
 replaced is a mount point.
 
     {"reason": "MOUNT_IN_USE", "domain": "quartet.dev", "metadata": {"name": "archive", "contents": "12", "hint": "quartet unmount NAME --drain"}}
+"""
+ERROR_REASON_MOUNT_UNREACHABLE: ErrorReason.ValueType  # 134
+"""ERROR_REASON_MOUNT_UNREACHABLE (FAILED_PRECONDITION): the store that is to be mounted does not answer the node that was called, or
+does not let it in. Nothing was mounted.
+
+    {"reason": "MOUNT_UNREACHABLE", "domain": "quartet.dev", "metadata": {"url": "s3://bucket", "hint": "look at the URL, the endpoint and the credentials"}}
 """
 ERROR_REASON_ETAG_STALE: ErrorReason.ValueType  # 34
 """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.

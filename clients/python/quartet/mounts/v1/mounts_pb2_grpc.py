@@ -80,7 +80,7 @@ class MountServiceServicer:
 
     def Mount(self, request, context):
         """Mount opens a store and puts it at a directory. ALREADY_EXISTS (MOUNT_EXISTS) when the name, the directory or the store has a
-        mount in the zone, UNAVAILABLE (OBJECT_STORE_UNREACHABLE) when the store does not answer, FAILED_PRECONDITION
+        mount in the zone, FAILED_PRECONDITION (MOUNT_UNREACHABLE) when the store does not answer,
         (OBJECTS_NOT_SHARED) for a local disk in a cluster of several nodes, NOT_FOUND (FILE_NOT_FOUND) without the directory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -47,7 +47,7 @@ class MountServiceStub:
     def __new__(cls, channel: _aio.Channel) -> MountServiceAsyncStub: ...
     Mount: _grpc.UnaryUnaryMultiCallable[_mounts_pb2.MountRequest, _mounts_pb2.MountPoint]
     """Mount opens a store and puts it at a directory. ALREADY_EXISTS (MOUNT_EXISTS) when the name, the directory or the store has a
-    mount in the zone, UNAVAILABLE (OBJECT_STORE_UNREACHABLE) when the store does not answer, FAILED_PRECONDITION
+    mount in the zone, FAILED_PRECONDITION (MOUNT_UNREACHABLE) when the store does not answer,
     (OBJECTS_NOT_SHARED) for a local disk in a cluster of several nodes, NOT_FOUND (FILE_NOT_FOUND) without the directory.
     """
     Unmount: _grpc.UnaryUnaryMultiCallable[_mounts_pb2.UnmountRequest, _mounts_pb2.UnmountResponse]
@@ -77,7 +77,7 @@ class MountServiceAsyncStub(MountServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Mount: _aio.UnaryUnaryMultiCallable[_mounts_pb2.MountRequest, _mounts_pb2.MountPoint]  # type: ignore[assignment]
     """Mount opens a store and puts it at a directory. ALREADY_EXISTS (MOUNT_EXISTS) when the name, the directory or the store has a
-    mount in the zone, UNAVAILABLE (OBJECT_STORE_UNREACHABLE) when the store does not answer, FAILED_PRECONDITION
+    mount in the zone, FAILED_PRECONDITION (MOUNT_UNREACHABLE) when the store does not answer,
     (OBJECTS_NOT_SHARED) for a local disk in a cluster of several nodes, NOT_FOUND (FILE_NOT_FOUND) without the directory.
     """
     Unmount: _aio.UnaryUnaryMultiCallable[_mounts_pb2.UnmountRequest, _mounts_pb2.UnmountResponse]  # type: ignore[assignment]
@@ -110,7 +110,7 @@ class MountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_mounts_pb2.MountPoint, _abc.Awaitable[_mounts_pb2.MountPoint]]:
         """Mount opens a store and puts it at a directory. ALREADY_EXISTS (MOUNT_EXISTS) when the name, the directory or the store has a
-        mount in the zone, UNAVAILABLE (OBJECT_STORE_UNREACHABLE) when the store does not answer, FAILED_PRECONDITION
+        mount in the zone, FAILED_PRECONDITION (MOUNT_UNREACHABLE) when the store does not answer,
         (OBJECTS_NOT_SHARED) for a local disk in a cluster of several nodes, NOT_FOUND (FILE_NOT_FOUND) without the directory.
         """
 
