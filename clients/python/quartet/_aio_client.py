@@ -8,6 +8,7 @@ from types import TracebackType
 
 from quartet._aio_cluster import AsyncCluster
 from quartet._aio_files import AsyncFiles
+from quartet._aio_maintenance import AsyncMaintenance
 from quartet._aio_objects import AsyncObjects
 from quartet._aio_settings import AsyncSettings
 from quartet._aio_transport import AsyncTransport
@@ -60,6 +61,7 @@ class AsyncClient:
         self.objects = AsyncObjects(self._transport)
         self.settings = AsyncSettings(self._transport)
         self.cluster = AsyncCluster(self._transport)
+        self.maintenance = AsyncMaintenance(self._transport)
 
     async def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

@@ -19,6 +19,7 @@ from quartet_server.cli import (
     contents,
     demo,
     files,
+    maintenance,
     nodes,
     objects,
     quotas,
@@ -61,6 +62,7 @@ def create(environ: Mapping[str, str]) -> App:
     xattrs.register(app)
     settings.register(app)
     objects.register(app)
+    maintenance.register(app)
     nodes.register(app)
     demo.register(app)
     return app

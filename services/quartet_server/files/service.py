@@ -18,7 +18,7 @@ from quartet_server.files import create, delete, keys, locks, quota_calls, readi
 from quartet_server.files.batch import BatchCreate
 from quartet_server.files.contents import copying, editing
 from quartet_server.files.contents.batch import BatchWrite
-from quartet_server.files.contents.contents import Contents
+from quartet_server.files.contents.contents import RENEW, Contents
 from quartet_server.files.contents.reading import batch_read, read_stream
 from quartet_server.files.contents.writing import AT_ONCE, Writing
 from quartet_server.files.inos import Inos
@@ -38,7 +38,8 @@ Context = aio.ServicerContext[Any, Any]
 async def start(resources: Resources) -> FileService:
     """Serve files from the node's Metastore."""
     assert resources.objects is not None, "the composition root opens the store of blobs when this service is on"
-    service = FileService(resources.metastore, timestamps(resources.clock), resources.objects)
+    renew = resources.config.objects.gc_grace / 3
+    service = FileService(resources.metastore, timestamps(resources.clock), resources.objects, renew=renew)
     service.begin()
     return service
 
@@ -52,14 +53,17 @@ class FileService(files_pb2_grpc.FileServiceServicer):
 
     names = (files_pb2.DESCRIPTOR.services_by_name["FileService"].full_name,)
 
-    def __init__(self, store: Metastore, now: Callable[[], Timestamp], blobs: BlobStore) -> None:
+    def __init__(
+        self, store: Metastore, now: Callable[[], Timestamp], blobs: BlobStore, *, renew: float = RENEW
+    ) -> None:
         """Keep the tree in `store` and larger files in `blobs`; `now` tells the time for records.
 
-        Nothing runs in the background before `begin`.
+        Uploads ask for what they have stored every `renew` seconds, which is well below the collector's grace. Nothing runs in
+        the background before `begin`.
         """
         lease = LedgerLease(store)
         self._tree = Tree(store, Mutator(store, lease), lease, Inos(store), now)
-        self._contents = Contents(blobs)
+        self._contents = Contents(blobs, renew=renew)
         self._writing = asyncio.Semaphore(AT_ONCE)
         self._reclaimer = Reclaimer(store)
 

@@ -41,7 +41,8 @@ async def start(resources: Resources) -> Objects:
     """Serve the blobs of the node's store."""
     assert resources.objects is not None, "the composition root opens the store when this service is on"
     zones, pins = Zones(resources.metastore), Pins(resources.metastore)
-    return Objects(resources.objects, zones, pins, resources.clock, resources.holders)
+    settled = resources.config.objects.gc_grace + resources.objects.touch_seconds
+    return Objects(resources.objects, zones, pins, resources.clock, resources.holders, settled)
 
 
 class Objects:
