@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from grpc import aio
+from prometheus_client import CollectorRegistry
 
 from quartet_server.config import Config
 from raftmeta.metastore import Metastore
@@ -33,6 +34,7 @@ class Resources:
         holders: Whatever keeps blobs from being deleted or collected, besides pins: all there are, whichever services the
             node offers, in the order that `Holder` asks for.
         upkeep: What collects the node's own store of blobs; None when no service of the node needs one.
+        registry: What /metrics shows; None where nobody asks.
     """
 
     config: Config
@@ -44,6 +46,7 @@ class Resources:
     objects: BlobStore | None = None
     holders: Sequence[Holder] = ()
     upkeep: Upkeep | None = None
+    registry: CollectorRegistry | None = None
 
 
 class Domain(Protocol):

@@ -35,6 +35,7 @@ from quartet_server.objects.gc.metrics import UpkeepMetrics
 from quartet_server.objects.gc.upkeep import Upkeep
 from quartet_server.objects.opening import open_store
 from quartet_server.objects.pins import Holder, Pins
+from quartet_server.parsed import service as parsed
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
 from quartet_server.removal import Removed, refuse_removed
@@ -43,6 +44,7 @@ from quartet_server.rpc.deadlines import Deadlines
 from quartet_server.rpc.interceptor import CallInterceptor
 from quartet_server.rpc.metrics import CallMetrics
 from quartet_server.settings import service as settings
+from quartet_server.workspaces import service as workspaces
 from raftmeta import services as etcd
 from raftmeta.config import QUARTET_SPACE, NodeConfig
 from raftmeta.drivers.remote import RemoteMetastore
@@ -57,11 +59,13 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "files": files.start,
     "maintenance": maintenance.start,
     "objects": objects.start,
+    "parsed": parsed.start,
     "settings": settings.start,
+    "workspaces": workspaces.start,
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "maintenance", "objects"))
+USES_OBJECTS = frozenset(("files", "maintenance", "objects", "parsed"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
@@ -246,6 +250,7 @@ class RunningNode:
             address=self.advertised,
             clock=time.time,
             new_id=new_id,
+            registry=self.registry,
         )
         domains = []
         for name in self.config.services:

@@ -11,8 +11,10 @@ from quartet._maintenance import Maintenance
 from quartet._memory import MEMORY, MemoryNode
 from quartet._objects import Objects
 from quartet._options import TLS, Options, endpoints_of
+from quartet._parsed import Parsed
 from quartet._settings import Settings
 from quartet._transport import Transport
+from quartet._workspaces import Workspaces
 
 
 class Client:
@@ -33,6 +35,8 @@ class Client:
         settings: Settings and feature flags.
         cluster: Nodes, leadership and zones.
         maintenance: Collection, checks, and what takes how much room.
+        workspaces: Directories that have a name.
+        parsed: What parsers made of files, for a while.
     """
 
     def __init__(
@@ -83,6 +87,8 @@ class Client:
         self.settings = Settings(self._transport)
         self.cluster = Cluster(self._transport)
         self.maintenance = Maintenance(self._transport)
+        self.workspaces = Workspaces(self._transport)
+        self.parsed = Parsed(self._transport)
 
     def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

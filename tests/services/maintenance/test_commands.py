@@ -81,12 +81,12 @@ def test_what_cannot_be_done_is_told_with_its_reason(quartet: Any) -> None:
 
 def test_a_principal_measures_only_below_its_root(node: MemoryNode) -> None:
     with Client(node.address) as client:
-        client.files.mkdir("/home/ann/own", parents=True)
-        client.files.roots.set("ann", "/home/ann")
+        client.files.mkdir("/people/ann/own", parents=True)
+        client.files.roots.set("ann", "/people/ann")
     with Client(node.address, principal="ann") as client:
         assert [row.path for row in client.maintenance.usage(depth=1)] == ["/own", "/"]
         with pytest.raises(NotFound):
-            list(client.maintenance.usage("/home"))
+            list(client.maintenance.usage("/people"))
         assert [told.summary.findings for told in client.maintenance.check()][-1] == 0
 
 
