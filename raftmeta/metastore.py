@@ -42,6 +42,13 @@ class Metastore(Protocol):
     async def compact(self, request: pb.CompactionRequest) -> pb.CompactionResponse:
         """Forget versions superseded at or below a revision. Raises COMPACTED, FUTURE_REVISION."""
 
+    async def set_floor(self, holder: str, revision: int) -> bool:
+        """Keep history from a revision on for `holder` (1 to 128 bytes), however anybody compacts; 0 gives that up.
+
+        Returns whether the store does so: etcd knows no floors, and whoever compacts it must know what others still need.
+        The last floor of a holder counts, and outlives its process. Raises COMPACTED when that history is forgotten already.
+        """
+
     def watch(self, requests: AsyncIterator[pb.WatchRequest]) -> AsyncIterator[pb.WatchResponse]:
         """Watch: one stream carries many watchers, created and cancelled by `requests`; ends when `requests` ends.
 

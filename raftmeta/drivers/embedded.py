@@ -101,6 +101,11 @@ class EmbeddedMetastore:
         self._node.complete(answer.header)
         return answer
 
+    async def set_floor(self, holder: str, revision: int) -> bool:
+        """See `Metastore.set_floor`."""
+        await self._node.set_floor(self._space, holder, revision)
+        return True
+
     async def watch(self, requests: AsyncIterator[pb.WatchRequest]) -> AsyncIterator[pb.WatchResponse]:
         """See `Metastore.watch`."""
         node = self._node

@@ -7,7 +7,8 @@ QuartetError
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
-│                           BlobNotFound TrashNotFound QuotaNotFound WorkspaceNotFound
+│                           BlobNotFound TrashNotFound QuotaNotFound VersionNotFound
+│                           WorkspaceNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
@@ -17,7 +18,7 @@ QuartetError
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
-│                           ObjectStoreUnreachable
+│                           ObjectStoreUnreachable VersionsBehind
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
 ├── DataLoss                StoreCorrupt BlobCorrupt ContentLost
@@ -207,6 +208,10 @@ class TrashNotFound(NotFound, hint="quartet trash list"):
 
 class QuotaNotFound(NotFound, hint="quartet quota set PATH --bytes N"):
     """The directory has no quota of its own."""
+
+
+class VersionNotFound(NotFound, hint="quartet versions list PATH"):
+    """The file never had this generation, or it is not kept any more."""
 
 
 class WorkspaceNotFound(NotFound, hint="quartet workspace ls"):
@@ -405,6 +410,10 @@ class MetastoreUnreachable(Unavailable, hint="quartet check"):
 
 class ObjectStoreUnreachable(Unavailable, hint="quartet check"):
     """The store of blobs does not answer, or does not let this node in."""
+
+
+class VersionsBehind(Unavailable):
+    """More changes of files wait to be recorded than one call looks at."""
 
 
 class DeadlineExceeded(QuartetError, code=_C.DEADLINE_EXCEEDED):

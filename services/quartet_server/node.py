@@ -44,6 +44,8 @@ from quartet_server.rpc.deadlines import Deadlines
 from quartet_server.rpc.interceptor import CallInterceptor
 from quartet_server.rpc.metrics import CallMetrics
 from quartet_server.settings import service as settings
+from quartet_server.versions import service as versions
+from quartet_server.versions.holding import HeldByVersions
 from quartet_server.workspaces import service as workspaces
 from raftmeta import services as etcd
 from raftmeta.config import QUARTET_SPACE, NodeConfig
@@ -61,11 +63,12 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "objects": objects.start,
     "parsed": parsed.start,
     "settings": settings.start,
+    "versions": versions.start,
     "workspaces": workspaces.start,
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "maintenance", "objects", "parsed"))
+USES_OBJECTS = frozenset(("files", "maintenance", "objects", "parsed", "versions"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
@@ -239,7 +242,7 @@ class RunningNode:
         return upkeep
 
     async def _start_domains(self, server: aio.Server, blobs: BlobStore | None) -> list[Domain]:
-        holders = (HeldByFiles(self.metastore, blobs),) if blobs is not None else ()
+        holders = self._holders(blobs) if blobs is not None else ()
         resources = Resources(
             config=self.config,
             metastore=self.metastore,
@@ -259,6 +262,11 @@ class RunningNode:
             domain.add_to(server)
             domains.append(domain)
         return domains
+
+    def _holders(self, blobs: BlobStore) -> tuple[Holder, ...]:
+        """Return what keeps blobs, in the order in which it is asked: what files let go of, versions have by then."""
+        idle = versions.LATER if self.member is None else versions.SOON
+        return HeldByFiles(self.metastore, blobs), HeldByVersions(self.metastore, blobs, time.time, idle)
 
     @property
     def advertised(self) -> str:

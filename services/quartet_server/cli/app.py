@@ -28,6 +28,7 @@ from quartet_server.cli import (
     settings,
     trash,
     version,
+    versions,
     workspaces,
     xattrs,
 )
@@ -61,6 +62,7 @@ def create(environ: Mapping[str, str]) -> App:
     quotas.register(app)
     roots.register(app)
     xattrs.register(app)
+    versions.register(app)
     settings.register(app)
     objects.register(app)
     maintenance.register(app)

@@ -7,7 +7,7 @@ from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.errors import EtagStale, FieldInvalid, QuartetError
-from quartet_server.files import keys
+from quartet_server.files import keys, principals
 from quartet_server.files.paths import Path
 from quartet_server.meta import ops
 from raftmeta.etcd import rpc_pb2
@@ -42,8 +42,17 @@ def check(attributes: pb.Attributes, kind: pb.EntryType.ValueType, field: str = 
 
 
 def new_inode(kind: pb.EntryType.ValueType, attributes: pb.Attributes, now: Timestamp) -> storage_pb2.Inode:
-    """Return the first generation of an inode."""
-    return storage_pb2.Inode(type=kind, gen=1, attributes=attributes, create_time=now, update_time=now)
+    """Return the first generation of an inode, written by the present caller."""
+    return storage_pb2.Inode(
+        type=kind, gen=1, attributes=attributes, create_time=now, update_time=now, writer=principals.current()
+    )
+
+
+def renew(inode: storage_pb2.Inode, now: Timestamp) -> None:
+    """Make an inode the next generation, written by the present caller."""
+    inode.gen += 1
+    inode.writer = principals.current()
+    inode.update_time.CopyFrom(now)
 
 
 def describe(inode: storage_pb2.Inode, attributes: pb.Attributes) -> None:

@@ -169,6 +169,54 @@ def test_a_new_directory_can_be_entered(quartet: Any) -> None:
     assert quartet("mkdir", "/open", "-o", "json")["mode"] == "drwxr-xr-x"
 
 
+def test_versions_are_listed_read_compared_and_gone_back_to(quartet: Any, tmp_path: Path) -> None:
+    for number, text in enumerate(("one\n", "two\n", "three\n")):
+        source = tmp_path / f"{number}"
+        source.write_text(text)
+        quartet("cp", str(source), "qt:/plan.md")
+    rows = quartet("versions", "qt:/plan.md", "-o", "json")
+    assert [(row["generation"], row["size"], row["state"]) for row in rows] == [
+        (3, 6, "present"),
+        (2, 4, "old"),
+        (1, 4, "old"),
+    ]
+    assert quartet("versions", "list", f"ino:{rows[0]['ino']}", "-o", "json") == rows
+    assert "present" in quartet("versions", "list", "/plan.md")
+    assert quartet("versions", "cat", "/plan.md", "1", "-o", "json") == {"generation": 1, "text": "one\n"}
+    assert quartet("versions", "diff", "/plan.md").endswith("@@ -1 +1 @@\n-two\n+three\n")
+    told = quartet("versions", "diff", "/plan.md", "1", "3", "-o", "json")
+    assert (told["from"], told["to"], told["content"], told["added"], told["removed"]) == (1, 3, "text", 1, 1)
+    back = quartet("rollback", "qt:/plan.md", "1", "--if-match", rows[0]["etag"], "-o", "json")
+    assert back["etag"] == f"{back['ino']}.4"
+    assert quartet("cat", "/plan.md", "-o", "json")["text"] == "one\n"
+    with pytest.raises(CommandError, match="VERSION_NOT_FOUND"):
+        quartet("rollback", "/plan.md", "9")
+    with pytest.raises(CommandError, match="names no inode"):
+        quartet("versions", "ino:x")
+    quartet("rm", "/plan.md")
+    assert [row["state"] for row in quartet("versions", "/plan.md", "-o", "json")] == ["deleted", "old", "old", "old"]
+    assert isinstance(quartet("versions", "deleted", "-o", "json"), list)
+    quartet("rollback", "/plan.md", "3")
+    assert quartet("cat", "/plan.md", "-o", "json")["text"] == "three\n"
+    quartet("rm", "/plan.md")
+
+
+def test_retention_is_shown_set_and_reset(quartet: Any) -> None:
+    assert quartet("versions", "retention", "/", "-o", "json") == {
+        "path": "/",
+        "max": 100,
+        "min": 1,
+        "keep_days": 30,
+        "set_at": None,
+    }
+    told = quartet("versions", "retention", "/", "--max", "5", "--keep-days", "0.5", "-o", "json")
+    assert (told["max"], told["min"], told["keep_days"], told["set_at"]) == (5, 1, 0.5, "/")
+    assert quartet("versions", "retention", "/", "--reset", "-o", "json")["set_at"] is None
+    with pytest.raises(CommandError, match="--reset goes without"):
+        quartet("versions", "retention", "/", "--reset", "--max", "1")
+    assert quartet("versions", "gc", "-o", "json")["dry_run"] is True
+
+
 def test_workspaces_are_registered_found_declared_and_forgotten(quartet: Any, tmp_path: Path) -> None:
     made = quartet("workspace", "register", "qt:/ws/reports", "--label", "team=red", "--create", "-o", "json")
     assert (made["name"], made["path"], made["labels"]) == ("reports", "/ws/reports", {"team": "red"})

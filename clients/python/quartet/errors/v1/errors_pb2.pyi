@@ -163,6 +163,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "QUOTA_NOT_FOUND", "domain": "quartet.dev", "metadata": {"path": "/docs", "hint": "quartet quota set PATH --bytes N"}}
     """
+    ERROR_REASON_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 110
+    """ERROR_REASON_VERSION_NOT_FOUND (NOT_FOUND): the file never had this generation, or it is not kept any more.
+
+        {"reason": "VERSION_NOT_FOUND", "domain": "quartet.dev", "metadata": {"ino": "7", "generation": "3", "hint": "quartet versions list PATH"}}
+    """
     ERROR_REASON_WORKSPACE_NOT_FOUND: _ErrorReason.ValueType  # 120
     """ERROR_REASON_WORKSPACE_NOT_FOUND (NOT_FOUND): nothing is registered under the name, or at the path.
 
@@ -397,6 +402,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "OBJECT_STORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
     """
+    ERROR_REASON_VERSIONS_BEHIND: _ErrorReason.ValueType  # 111
+    """ERROR_REASON_VERSIONS_BEHIND (UNAVAILABLE): more changes of files wait to be recorded as versions than one call looks
+    at. The observer catches up by itself.
+
+        {"reason": "VERSIONS_BEHIND", "domain": "quartet.dev", "metadata": {"recorded": "1200"}}
+    """
     ERROR_REASON_DEADLINE_PASSED: _ErrorReason.ValueType  # 45
     """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the
     server's for calls without one.
@@ -570,6 +581,11 @@ ERROR_REASON_QUOTA_NOT_FOUND: ErrorReason.ValueType  # 84
 """ERROR_REASON_QUOTA_NOT_FOUND (NOT_FOUND): the directory has no quota of its own.
 
     {"reason": "QUOTA_NOT_FOUND", "domain": "quartet.dev", "metadata": {"path": "/docs", "hint": "quartet quota set PATH --bytes N"}}
+"""
+ERROR_REASON_VERSION_NOT_FOUND: ErrorReason.ValueType  # 110
+"""ERROR_REASON_VERSION_NOT_FOUND (NOT_FOUND): the file never had this generation, or it is not kept any more.
+
+    {"reason": "VERSION_NOT_FOUND", "domain": "quartet.dev", "metadata": {"ino": "7", "generation": "3", "hint": "quartet versions list PATH"}}
 """
 ERROR_REASON_WORKSPACE_NOT_FOUND: ErrorReason.ValueType  # 120
 """ERROR_REASON_WORKSPACE_NOT_FOUND (NOT_FOUND): nothing is registered under the name, or at the path.
@@ -804,6 +820,12 @@ ERROR_REASON_OBJECT_STORE_UNREACHABLE: ErrorReason.ValueType  # 53
 in. Nothing was acknowledged; the call may be repeated.
 
     {"reason": "OBJECT_STORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
+"""
+ERROR_REASON_VERSIONS_BEHIND: ErrorReason.ValueType  # 111
+"""ERROR_REASON_VERSIONS_BEHIND (UNAVAILABLE): more changes of files wait to be recorded as versions than one call looks
+at. The observer catches up by itself.
+
+    {"reason": "VERSIONS_BEHIND", "domain": "quartet.dev", "metadata": {"recorded": "1200"}}
 """
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 45
 """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the
