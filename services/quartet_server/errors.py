@@ -14,7 +14,7 @@ QuartetError
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost
-├── Aborted                 EtagStale Contention LockHeld UploadExpired CollectionRunning
+├── Aborted                 EtagStale Contention LockHeld StagingLost UploadExpired CollectionRunning
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
@@ -342,6 +342,10 @@ class EtagStale(Aborted, hint="read it again and repeat the change"):
 
 class Contention(Aborted, hint="try again"):
     """Others kept changing the same thing; nothing was changed."""
+
+
+class StagingLost(Aborted, hint="call again"):
+    """A tree that was being built out of sight was given up before it could be shown; nothing was changed."""
 
 
 class LockHeld(Aborted, hint="try again when it is released or has expired"):

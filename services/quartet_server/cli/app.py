@@ -29,6 +29,7 @@ from quartet_server.cli import (
     trash,
     version,
     versions,
+    watch,
     workspaces,
     xattrs,
 )
@@ -57,6 +58,7 @@ def create(environ: Mapping[str, str]) -> App:
     check.register(app, sources, environ)
     version.register(app)
     files.register(app)
+    watch.register(app)
     contents.register(app)
     trash.register(app)
     quotas.register(app)

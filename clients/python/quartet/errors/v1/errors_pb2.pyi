@@ -324,6 +324,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
     """
+    ERROR_REASON_STAGING_LOST: _ErrorReason.ValueType  # 125
+    """ERROR_REASON_STAGING_LOST (ABORTED): the tree that the call was building out of sight was given up before it was
+    whole, because its node showed no sign of life for ten minutes. Nothing was changed.
+
+        {"reason": "STAGING_LOST", "domain": "quartet.dev", "metadata": {"hint": "call again"}}
+    """
     ERROR_REASON_LOCK_HELD: _ErrorReason.ValueType  # 83
     """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
 
@@ -742,6 +748,12 @@ ERROR_REASON_CONTENTION: ErrorReason.ValueType  # 35
 changed.
 
     {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
+"""
+ERROR_REASON_STAGING_LOST: ErrorReason.ValueType  # 125
+"""ERROR_REASON_STAGING_LOST (ABORTED): the tree that the call was building out of sight was given up before it was
+whole, because its node showed no sign of life for ten minutes. Nothing was changed.
+
+    {"reason": "STAGING_LOST", "domain": "quartet.dev", "metadata": {"hint": "call again"}}
 """
 ERROR_REASON_LOCK_HELD: ErrorReason.ValueType  # 83
 """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
