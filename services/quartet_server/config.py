@@ -123,7 +123,7 @@ class Objects:
     packed_bytes: int = 64 * 1024
     """Largest blob in bytes that goes into a pack, up to 1 MiB; larger ones get a file each; on a local disk."""
     verify_reads: bool = True
-    """Check the SHA-256 of every blob that is read whole; what is written is checked always."""
+    """Check what is read by its SHA-256, large files on a local disk by the CRC-32C of each MiB; what is written is checked always."""
     touch_seconds: float = 60.0
     """A hit renews a blob's time only when it is older than this; a bucket is asked at most once a day."""
     gc_every: float = 3600.0
