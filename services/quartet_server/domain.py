@@ -14,6 +14,7 @@ from raftmeta.metastore import Metastore
 
 if TYPE_CHECKING:  # a service that needs no member does not wait for Raft to be imported
     from quartet_server.objects.contract import BlobStore
+    from quartet_server.objects.gc.upkeep import Upkeep
     from quartet_server.objects.mounts.opened import OpenStores
     from quartet_server.objects.mounts.referring import Referrer
     from quartet_server.objects.pins import Holder
@@ -32,10 +33,12 @@ class Resources:
         address: HOST:PORT by which clients reach this node.
         clock: Seconds since 1970, as this machine has them.
         new_id: Draws an id nobody else has: 32 hexadecimal digits.
+        holders: Whatever keeps blobs from being deleted or collected, besides pins: all there are, whichever services the
+            node offers, in the order that `Holder` asks for.
+        upkeep: What collects the node's own store of blobs; None when no service of the node needs one.
         mounts: What opens mounted stores; None where there is no store of blobs.
         referrers: Whatever may have contents in mounted stores, files first.
         registry: What /metrics shows; None where nobody asks.
-        holders: Whatever keeps blobs from being deleted, besides pins.
     """
 
     config: Config
@@ -46,6 +49,7 @@ class Resources:
     new_id: Callable[[], str]
     objects: BlobStore | None = None
     holders: Sequence[Holder] = ()
+    upkeep: Upkeep | None = None
     mounts: OpenStores | None = None
     referrers: Sequence[Referrer] = ()
     registry: CollectorRegistry | None = None

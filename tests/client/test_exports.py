@@ -10,6 +10,7 @@ import quartet
 from quartet import (
     _aio_cluster,
     _aio_files,
+    _aio_maintenance,
     _aio_mounts,
     _aio_parsed,
     _aio_settings,
@@ -18,6 +19,7 @@ from quartet import (
     _cluster,
     _errors,
     _files,
+    _maintenance,
     _mounts,
     _parsed,
     _settings,
@@ -49,6 +51,7 @@ def test_the_asyncio_twins_have_the_same_methods_and_arguments() -> None:
         (_files.Files, _aio_files.AsyncFiles),
         (_settings.Settings, _aio_settings.AsyncSettings),
         (_cluster.Cluster, _aio_cluster.AsyncCluster),
+        (_maintenance.Maintenance, _aio_maintenance.AsyncMaintenance),
         (_mounts.Mounts, _aio_mounts.AsyncMounts),
         (_versions.Versions, _aio_versions.AsyncVersions),
         (_parsed.Parsed, _aio_parsed.AsyncParsed),

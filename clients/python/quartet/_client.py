@@ -7,6 +7,7 @@ from types import TracebackType
 
 from quartet._cluster import Cluster
 from quartet._files import Files
+from quartet._maintenance import Maintenance
 from quartet._memory import MEMORY, MemoryNode
 from quartet._mounts import Mounts
 from quartet._objects import Objects
@@ -35,6 +36,7 @@ class Client:
         objects: Blobs by their digest.
         settings: Settings and feature flags.
         cluster: Nodes, leadership and zones.
+        maintenance: Collection, checks, and what takes how much room.
         versions: What files were before.
         workspaces: Directories that have a name.
         mounts: Stores of blobs at directories.
@@ -88,6 +90,7 @@ class Client:
         self.objects = Objects(self._transport)
         self.settings = Settings(self._transport)
         self.cluster = Cluster(self._transport)
+        self.maintenance = Maintenance(self._transport)
         self.versions = Versions(self._transport)
         self.workspaces = Workspaces(self._transport)
         self.mounts = Mounts(self._transport)

@@ -19,6 +19,7 @@ from quartet_server.cli import (
     contents,
     demo,
     files,
+    maintenance,
     mounts,
     nodes,
     objects,
@@ -67,6 +68,7 @@ def create(environ: Mapping[str, str]) -> App:
     versions.register(app)
     settings.register(app)
     objects.register(app)
+    maintenance.register(app)
     workspaces.register(app)
     mounts.register(app)
     nodes.register(app)
