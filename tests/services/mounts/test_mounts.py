@@ -367,3 +367,12 @@ async def test_a_copy_too_large_for_one_transaction_refers_to_the_store_and_hold
     await at.client.mounts.unmount("one", drain=True)
     for path, content in data.items():
         assert await files.read(path.replace("/m/d", "/copied")) == content
+
+
+async def test_the_check_and_the_measure_of_the_tree_look_where_the_bytes_are(at: Mounting) -> None:
+    await at.client.mounts.mount("/m", "one", at.url("one"), create=True)
+    await at.client.files.write("/m/f", noise(20_000))
+    found = [answer async for answer in at.client.maintenance.check()]
+    assert not [one.finding for one in found if one.HasField("finding")]
+    [usage] = [row async for row in at.client.maintenance.usage("/m")]
+    assert (usage.logical_bytes, usage.lost_chunks) == (20_000, 0)

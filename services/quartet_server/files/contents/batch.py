@@ -51,13 +51,11 @@ class _Item:
         position: In the request.
         target: Where it goes.
         body: What it will consist of.
-        kept: Whether its chunks are durable in the store that the body names.
     """
 
     position: int
     target: Target
     body: Body
-    kept: bool = False
 
     @property
     def content(self) -> storage_pb2.Content:
@@ -114,9 +112,6 @@ class BatchWrite:
         losses = attempt = 0
         while self._pending:
             before = len(self._pending)
-            if attempt:  # who knows how long the others took
-                chunks = [chunk for item in self._pending.values() for chunk in item.body.chunks]
-                await self._contents.renewed(self._zone, chunks)
             await self._round(fresh=attempt > 0)
             attempt += 1
             losses = losses + 1 if len(self._pending) == before else 0
@@ -136,17 +131,18 @@ class BatchWrite:
             body = Body.small(item.data)
             if len(item.data) > INLINE:
                 body = Body(body.digest, b"", tuple(Digest.of(piece) for piece in _cut(item.data)))
-            self._pending[position] = _Item(position, target, body, kept=not body.chunks)
+            self._pending[position] = _Item(position, target, body)
 
     async def _keep(self, items: Sequence[_Item], walks: Sequence[Walk], *, fresh: bool) -> set[int]:
         """Make the bytes durable in the stores of the places that the paths lead to: those of a store in one call.
 
+        In every round anew, since nobody knows how long the last one took: what is there is only touched.
         Return the positions of files that are not written in this round: those of mounted stores that cannot be reached.
         """
         stores: dict[int, list[_Item]] = {}
         left: set[int] = set()
         for item, walk in zip(items, walks, strict=True):
-            if item.body.chunks and not (item.kept and item.body.store == walk.mount):
+            if item.body.chunks:
                 item.body = replace(item.body, store=walk.mount)
                 stores.setdefault(walk.mount, []).append(item)
         for store, some in stores.items():
@@ -166,7 +162,6 @@ class BatchWrite:
                 continue
             outcomes = dict(zip(puts, done, strict=True))
             for item in some:
-                item.kept = True
                 refused = [outcomes[chunk] for chunk in item.body.chunks if outcomes[chunk] is not None]
                 if refused and refused[0] is not None:
                     left.add(item.position)
