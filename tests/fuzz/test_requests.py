@@ -20,6 +20,8 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 from quartet.cluster.v1 import cluster_pb2
 from quartet.files.v1 import files_pb2
+from quartet.objects.peers.v1 import peers_pb2
+from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2
 from quartet.settings.v1 import settings_pb2
 from quartet.wire.reapi import bytestream_pb2, capabilities_pb2, cas_pb2
@@ -126,7 +128,17 @@ def test_hostile_requests_to_every_method_harm_nobody(target: Target) -> None:
 def test_reflection_lists_every_service_there_is(tmp_path: pytest.TempPathFactory, target: Target) -> None:
     if not target.quartet:
         pytest.skip("raftmeta alone offers no reflection; its services are those of its descriptors")
-    files = (cluster_pb2, files_pb2, objects_pb2, settings_pb2, bytestream_pb2, capabilities_pb2, cas_pb2)
+    files = (
+        cluster_pb2,
+        files_pb2,
+        objects_pb2,
+        peers_pb2,
+        replicas_pb2,
+        settings_pb2,
+        bytestream_pb2,
+        capabilities_pb2,
+        cas_pb2,
+    )
     ours = {service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()}
     etcd = {method.containing_service.full_name for method in etcd_methods() if method.containing_service}
     others = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}

@@ -12,8 +12,12 @@ CONTRACT = ("raftmeta.metastore", "raftmeta.errors", "raftmeta.etcd")
 """What a domain service may know of the Metastore."""
 PILLAR = ("quartet_server.objects.contract", "quartet_server.objects.digest", "quartet_server.objects.chunking")
 """What a domain service may know of the ObjectStore: its contract, its names, and where large contents are cut."""
-MEMBERSHIP = {"cluster": ("raftmeta.consensus.contract", "raftmeta.identity", "raftmeta.pki")}
-"""What a domain may know besides: who lets members in has to know what a member is, and to sign its certificate."""
+MEMBERSHIP = {
+    "cluster": ("raftmeta.consensus.contract", "raftmeta.identity", "raftmeta.pki"),
+    "objects": ("raftmeta.consensus.contract",),
+}
+"""What a domain may know besides: who lets members in has to know what a member is, and to sign its certificate; who
+spreads blobs over the members has to know them."""
 
 
 def domains() -> list[Path]:

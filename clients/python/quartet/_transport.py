@@ -14,6 +14,7 @@ from quartet._options import Options
 from quartet._retry import Backoff, repeatable
 from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
+from quartet.objects.replicas.v1 import replicas_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
 
@@ -42,6 +43,7 @@ class Endpoint:
         self.settings = settings_pb2_grpc.SettingsServiceStub(self.channel)
         self.cluster = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.objects = objects_pb2_grpc.ObjectServiceStub(self.channel)
+        self.replicas = replicas_pb2_grpc.ReplicaServiceStub(self.channel)
         self._ready = False
 
     def write(self, begin: Callable[[], Iterator[files_pb2.WriteStreamRequest]]) -> Callable[..., files_pb2.Entry]:
