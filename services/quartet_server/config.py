@@ -16,7 +16,7 @@ from cyclopts import Parameter, default_name_transform
 
 from raftmeta.serving import CallLimits
 
-SERVICES = ("cluster", "files", "objects", "settings")
+SERVICES = ("cluster", "files", "objects", "parsed", "settings", "workspaces")
 """Names that `services` takes: the domain services that a node can offer."""
 
 _SECRET = {("serve", "join")}
@@ -136,6 +136,17 @@ class Objects:
     """Bytes a second, at the most, that a node copies to mend or to move copies; from 64 KiB."""
 
 
+@Parameter(name="*", name_transform=_flags("parsed"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """The cache of what parsers made of files."""
+
+    max_bytes: int = 256 * 1024**2
+    """Bytes that the cache takes on the node's disk, about; 0 switches it off."""
+    ttl: float = 7 * 86_400.0
+    """Seconds for which an entry stays whose sender named none."""
+
+
 @Parameter(name="*", name_transform=_flags("limits"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits(CallLimits):
@@ -170,6 +181,7 @@ class Config:
     raft: Annotated[Raft, Parameter(group="Raft")] = field(default_factory=Raft)
     secrets: Annotated[Secrets, Parameter(group="Secrets")] = field(default_factory=Secrets)
     objects: Annotated[Objects, Parameter(group="Blobs")] = field(default_factory=Objects)
+    parsed: Annotated[Parsed, Parameter(group="Parsed contents")] = field(default_factory=Parsed)
     limits: Annotated[Limits, Parameter(group="Limits")] = field(default_factory=Limits)
     log: Annotated[Log, Parameter(group="Log")] = field(default_factory=Log)
 

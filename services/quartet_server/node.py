@@ -35,6 +35,7 @@ from quartet_server.objects.replicas.identity import store_id
 from quartet_server.objects.replicas.metrics import ReplicaCollector
 from quartet_server.objects.replicas.opening import Replication, settings_of
 from quartet_server.objects.replicas.status import ReplicaService
+from quartet_server.parsed import service as parsed
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
 from quartet_server.removal import Removed, refuse_removed
@@ -43,6 +44,7 @@ from quartet_server.rpc.deadlines import Deadlines
 from quartet_server.rpc.interceptor import CallInterceptor
 from quartet_server.rpc.metrics import CallMetrics
 from quartet_server.settings import service as settings
+from quartet_server.workspaces import service as workspaces
 from raftmeta import services as etcd
 from raftmeta.config import QUARTET_SPACE, NodeConfig
 from raftmeta.drivers.remote import RemoteMetastore
@@ -56,11 +58,13 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "cluster": cluster.start,
     "files": files.start,
     "objects": objects.start,
+    "parsed": parsed.start,
     "settings": settings.start,
+    "workspaces": workspaces.start,
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "objects"))
+USES_OBJECTS = frozenset(("files", "objects", "parsed"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
@@ -248,6 +252,7 @@ class RunningNode:
             address=self.advertised,
             clock=time.time,
             new_id=new_id,
+            registry=self.registry,
         )
         domains = []
         for name in self.config.services:

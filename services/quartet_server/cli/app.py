@@ -27,6 +27,7 @@ from quartet_server.cli import (
     settings,
     trash,
     version,
+    workspaces,
     xattrs,
 )
 from quartet_server.cli.output import CommandError, say
@@ -61,6 +62,7 @@ def create(environ: Mapping[str, str]) -> App:
     xattrs.register(app)
     settings.register(app)
     objects.register(app)
+    workspaces.register(app)
     nodes.register(app)
     demo.register(app)
     return app
