@@ -7,17 +7,18 @@ QuartetError
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid NodeRequired
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
-│                           BlobNotFound TrashNotFound QuotaNotFound WorkspaceNotFound
+│                           BlobNotFound TrashNotFound QuotaNotFound VersionNotFound
+│                           WorkspaceNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost
-├── Aborted                 EtagStale Contention LockHeld PlacementStale
+├── Aborted                 EtagStale Contention LockHeld PlacementStale StagingLost
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
-│                           ObjectStoreUnreachable CopiesUnreachable BlobUnreachable
+│                           ObjectStoreUnreachable CopiesUnreachable BlobUnreachable VersionsBehind
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
 ├── DataLoss                StoreCorrupt BlobCorrupt ContentLost
@@ -213,6 +214,10 @@ class QuotaNotFound(NotFound, hint="quartet quota set PATH --bytes N"):
     """The directory has no quota of its own."""
 
 
+class VersionNotFound(NotFound, hint="quartet versions list PATH"):
+    """The file never had this generation, or it is not kept any more."""
+
+
 class WorkspaceNotFound(NotFound, hint="quartet workspace ls"):
     """No workspace has the name, or the directory none."""
 
@@ -343,6 +348,10 @@ class Contention(Aborted, hint="try again"):
     """Others kept changing the same thing; nothing was changed."""
 
 
+class StagingLost(Aborted, hint="call again"):
+    """A tree that was being built out of sight was given up before it could be shown; nothing was changed."""
+
+
 class LockHeld(Aborted, hint="try again when it is released or has expired"):
     """Somebody else holds the lock."""
 
@@ -413,6 +422,10 @@ class CopiesUnreachable(Unavailable, hint="quartet objects status"):
 
 class BlobUnreachable(Unavailable, hint="quartet objects status"):
     """No node that answers has the blob, and one that does not answer may have it."""
+
+
+class VersionsBehind(Unavailable):
+    """More changes of files wait to be recorded than one call looks at."""
 
 
 class DeadlineExceeded(QuartetError, code=_C.DEADLINE_EXCEEDED):

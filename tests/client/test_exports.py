@@ -12,12 +12,14 @@ from quartet import (
     _aio_files,
     _aio_parsed,
     _aio_settings,
+    _aio_versions,
     _aio_workspaces,
     _cluster,
     _errors,
     _files,
     _parsed,
     _settings,
+    _versions,
     _workspaces,
 )
 
@@ -45,6 +47,7 @@ def test_the_asyncio_twins_have_the_same_methods_and_arguments() -> None:
         (_files.Files, _aio_files.AsyncFiles),
         (_settings.Settings, _aio_settings.AsyncSettings),
         (_cluster.Cluster, _aio_cluster.AsyncCluster),
+        (_versions.Versions, _aio_versions.AsyncVersions),
         (_parsed.Parsed, _aio_parsed.AsyncParsed),
         (_workspaces.Workspaces, _aio_workspaces.AsyncWorkspaces),
     )

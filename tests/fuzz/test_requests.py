@@ -24,6 +24,7 @@ from quartet.objects.peers.v1 import peers_pb2
 from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2
 from quartet.settings.v1 import settings_pb2
+from quartet.versions.v1 import versions_pb2
 from quartet.wire.reapi import bytestream_pb2, capabilities_pb2, cas_pb2
 
 UNREADABLE = ("grpc: error unmarshalling request", "grpc: failed to unmarshal the received message")
@@ -135,6 +136,7 @@ def test_reflection_lists_every_service_there_is(tmp_path: pytest.TempPathFactor
         peers_pb2,
         replicas_pb2,
         settings_pb2,
+        versions_pb2,
         bytestream_pb2,
         capabilities_pb2,
         cas_pb2,

@@ -12,6 +12,7 @@ from quartet._aio_objects import AsyncObjects
 from quartet._aio_parsed import AsyncParsed
 from quartet._aio_settings import AsyncSettings
 from quartet._aio_transport import AsyncTransport
+from quartet._aio_versions import AsyncVersions
 from quartet._aio_workspaces import AsyncWorkspaces
 from quartet._memory import MEMORY, MemoryNode
 from quartet._options import TLS, Options, endpoints_of
@@ -62,6 +63,7 @@ class AsyncClient:
         self.objects = AsyncObjects(self._transport)
         self.settings = AsyncSettings(self._transport)
         self.cluster = AsyncCluster(self._transport)
+        self.versions = AsyncVersions(self._transport)
         self.workspaces = AsyncWorkspaces(self._transport)
         self.parsed = AsyncParsed(self._transport)
 
