@@ -14,7 +14,7 @@ QuartetError
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost
-├── Aborted                 EtagStale Contention LockHeld PlacementStale StagingLost
+├── Aborted                 EtagStale Contention LockHeld PlacementStale StagingLost UploadExpired CollectionRunning
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
@@ -358,6 +358,14 @@ class LockHeld(Aborted, hint="try again when it is released or has expired"):
 
 class PlacementStale(Aborted):
     """A node goes by another placement of blobs than the one it calls."""
+
+
+class UploadExpired(Aborted, hint="send the bytes again"):
+    """Bytes of a write were collected before it referred to them; nothing was changed."""
+
+
+class CollectionRunning(Aborted, hint="try again when it has ended; quartet gc --report"):
+    """Somebody is collecting the same store already."""
 
 
 class ResourceExhausted(QuartetError, code=_C.RESOURCE_EXHAUSTED):

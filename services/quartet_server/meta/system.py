@@ -12,6 +12,8 @@ FLAGS = b"/system/flags/"
 SECRETS = b"/system/secrets/"
 REQUESTS = b"/system/requests/"
 OBJECTS = b"/system/objects/"
+UPKEEP = b"/system/upkeep/"
+COLLECTING = b"/system/collecting"
 
 
 def zone(name: str) -> bytes:
