@@ -8,7 +8,8 @@ from quartet_server.objects.contract import Put
 from quartet_server.objects.digest import Digest
 from quartet_server.objects.replicas.place import Place
 
-_AT_ONCE = 1 << 20  # bytes up to which a blob is copied in one call
+AT_ONCE = 1 << 20
+"""Bytes up to which a blob is copied in one call."""
 
 
 async def copy(source: Place, target: Place, zone: str, digest: Digest, placement: int = 0) -> None:
@@ -16,7 +17,7 @@ async def copy(source: Place, target: Place, zone: str, digest: Digest, placemen
 
     Raises BlobNotFound, BlobCorrupt of the source, StoreFull of the target, ObjectStoreUnreachable of either.
     """
-    if digest.size <= _AT_ONCE:
+    if digest.size <= AT_ONCE:
         await target.put(zone, Put(digest, await source.get(zone, digest)), placement)
         return
     async with (

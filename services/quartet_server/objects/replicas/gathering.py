@@ -37,7 +37,7 @@ class Gathering(Generic[Item, Answer]):
         self._tasks = set[asyncio.Task[None]]()
 
     async def ask(self, zone: str, item: Item) -> Answer:
-        """Return the answer for one item. Raises what `call` raises; TooManyRequests."""
+        """Return the answer for one item; only those of one `zone`, or whatever else it says, share a call. Raises what `call` raises; TooManyRequests."""
         if self._count >= _WAITING:
             raise TooManyRequests("too many blobs wait for another node", retry_after=0.5)
         outcome: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

@@ -80,7 +80,7 @@ class Link:
         self._doubted_until = 0.0
         self._doubt = _DOUBT
         most = calling.batch_bytes
-        self._puts = Gathering(self._put_all, lambda item: len(item[0].data), most=BATCH, most_bytes=most)
+        self._puts = Gathering(self._put_all, lambda blob: len(blob.data), most=BATCH, most_bytes=most)
         self._stats = Gathering(self._stat_all, lambda digest: 0, most=BATCH, most_bytes=1)
         self._gets = Gathering(self._get_all, lambda digest: digest.size, most=BATCH, most_bytes=most)
 
@@ -148,11 +148,12 @@ class Link:
                 await writer.commit()
             finally:
                 await writer.abort()
-        elif (error := await self._puts.ask(zone, (blob, placement))) is not None:
+        elif (error := await self._puts.ask(f"{placement} {zone}", blob)) is not None:
             raise error
 
-    async def _put_all(self, zone: str, items: list[tuple[Put, int]]) -> Sequence[QuartetError | None]:
-        return await self._put([blob for blob, _ in items], zone, min(number for _, number in items))
+    async def _put_all(self, group: str, blobs: list[Put]) -> Sequence[QuartetError | None]:
+        placement, _, zone = group.partition(" ")
+        return await self._put(blobs, zone, int(placement))
 
     async def _put(self, blobs: Sequence[Put], zone: str, placement: int) -> list[QuartetError | None]:
         request = pb.PutRequest(placement=placement, zone=zone)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from quartet_server.errors import BlobCorrupt, BlobNotFound, PlacementStale, QuartetError
 from quartet_server.objects.contract import BlobInfo
 from quartet_server.objects.digest import Digest
-from quartet_server.objects.replicas.copying import copy
+from quartet_server.objects.replicas.copying import AT_ONCE, copy
 from quartet_server.objects.replicas.group import Group
 from quartet_server.objects.replicas.own import OwnShare
 from quartet_server.objects.replicas.pace import Pace, Progress
@@ -93,6 +93,8 @@ class Passing:
         """Copy a blob to an owner that lacks it; tell whether it has it now."""
         self._check(placement)
         try:
+            if digest.size > AT_ONCE and await self._place(node).stat(zone, digest) is not None:
+                return True  # somebody was quicker, and a write in pieces would count as a hit
             await copy(self._place(self._group.me), self._place(node), zone, digest)
         except BlobNotFound:
             return True  # deleted meanwhile

@@ -31,7 +31,10 @@ class Place(Protocol):
         """Whether it is worth asking: it has not failed of late."""
 
     async def put(self, zone: str, blob: Put, placement: int) -> None:
-        """Keep a blob durably. Raises DigestMismatch; PlacementStale when `placement` is not the newest, 0 is any."""
+        """Keep a blob durably. Raises DigestMismatch; PlacementStale when `placement` is not the newest.
+
+        0 is repair's: any placement will do, and another node's blob that is there is not hit.
+        """
 
     async def put_many(self, zone: str, blobs: Sequence[Put], placement: int) -> list[QuartetError | None]:
         """Keep blobs durably; tell for each why not. Raises PlacementStale."""

@@ -68,7 +68,10 @@ class PeerService(peers_pb2_grpc.PeerServiceServicer):
             raise FieldInvalid.of("data", f"{len(request.data)} for {len(digests)} digests")
         self._check_placement(request.placement)
         blobs = [Put(digest, data) for digest, data in zip(digests, request.data, strict=True)]
-        outcomes = await keep(self._own, zone, blobs)
+        # repair prolongs no life: what is there by now is left as it is
+        there = await stats(self._own, zone, digests) if not request.placement else {}
+        kept = iter(await keep(self._own, zone, [blob for blob in blobs if blob.digest not in there]))
+        outcomes = [None if digest in there else next(kept) for digest in digests]
         self._check_placement(request.placement)
         self._look_for_extra(digests)
         return pb.PutResponse(failures=telling.failures_of(outcomes))
