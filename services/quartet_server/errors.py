@@ -7,20 +7,20 @@ QuartetError
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
-│                           BlobNotFound TrashNotFound QuotaNotFound
+│                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
-│                           QuotaCrossed PrincipalRootLost
-├── Aborted                 EtagStale Contention LockHeld
+│                           QuotaCrossed PrincipalRootLost SnapshotReferenced
+├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
 │                           ObjectStoreUnreachable
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
-├── DataLoss                StoreCorrupt BlobCorrupt ContentLost
+├── DataLoss                StoreCorrupt BlobCorrupt ContentLost SnapshotDamaged
 └── Internal                InternalFault
 
 A branch has a status code, a leaf has a reason: the one of `quartet.errors.v1.ErrorReason` whose name it bears.
@@ -209,6 +209,10 @@ class QuotaNotFound(NotFound, hint="quartet quota set PATH --bytes N"):
     """The directory has no quota of its own."""
 
 
+class SnapshotNotFound(NotFound, hint="quartet snapshot log"):
+    """There is no such snapshot, or ref."""
+
+
 class AlreadyExists(QuartetError, code=_C.ALREADY_EXISTS):
     """The thing to create is there."""
 
@@ -319,6 +323,10 @@ class ObjectsNotShared(
     """A node of several was to keep bytes on a disk that no other node sees."""
 
 
+class SnapshotReferenced(FailedPrecondition, hint="quartet snapshot ref rm NAME"):
+    """A ref names the snapshot that was to be given up."""
+
+
 class Aborted(QuartetError, code=_C.ABORTED):
     """Another call came in between; reading again and repeating can succeed."""
 
@@ -333,6 +341,10 @@ class Contention(Aborted, hint="try again"):
 
 class LockHeld(Aborted, hint="try again when it is released or has expired"):
     """Somebody else holds the lock."""
+
+
+class SnapshotParentMoved(Aborted, hint="quartet snapshot log PATH"):
+    """Another snapshot is the newest than the one that was expected."""
 
 
 class ResourceExhausted(QuartetError, code=_C.RESOURCE_EXHAUSTED):
@@ -421,6 +433,10 @@ class BlobCorrupt(DataLoss, hint="upload it again: that replaces the damaged cop
 
 class ContentLost(DataLoss, hint="write the file again"):
     """A file refers to bytes that the store of blobs does not have."""
+
+
+class SnapshotDamaged(DataLoss):
+    """A part of a snapshot is gone, or is not what it should be."""
 
 
 class Internal(QuartetError, code=_C.INTERNAL):

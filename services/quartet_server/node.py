@@ -39,6 +39,8 @@ from quartet_server.rpc.deadlines import Deadlines
 from quartet_server.rpc.interceptor import CallInterceptor
 from quartet_server.rpc.metrics import CallMetrics
 from quartet_server.settings import service as settings
+from quartet_server.snapshots import service as snapshots
+from quartet_server.snapshots.holding import HeldBySnapshots
 from raftmeta import services as etcd
 from raftmeta.config import QUARTET_SPACE, NodeConfig
 from raftmeta.drivers.remote import RemoteMetastore
@@ -53,10 +55,11 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "files": files.start,
     "objects": objects.start,
     "settings": settings.start,
+    "snapshots": snapshots.start,
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "objects"))
+USES_OBJECTS = frozenset(("files", "objects", "snapshots"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
@@ -215,7 +218,9 @@ class RunningNode:
             config=self.config,
             metastore=self.metastore,
             objects=blobs,
-            holders=(HeldByFiles(self.metastore, blobs),) if blobs is not None else (),
+            holders=(HeldByFiles(self.metastore, blobs), HeldBySnapshots(self.metastore, blobs))
+            if blobs is not None
+            else (),
             member=self.member,
             address=self.advertised,
             clock=time.time,

@@ -16,6 +16,7 @@ READS = (
     "BatchStat",
     "Check",
     "Count",
+    "Diff",
     "Get",
     "List",
     "Read",

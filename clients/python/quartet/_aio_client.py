@@ -10,6 +10,7 @@ from quartet._aio_cluster import AsyncCluster
 from quartet._aio_files import AsyncFiles
 from quartet._aio_objects import AsyncObjects
 from quartet._aio_settings import AsyncSettings
+from quartet._aio_snapshots import AsyncSnapshots
 from quartet._aio_transport import AsyncTransport
 from quartet._memory import MEMORY, MemoryNode
 from quartet._options import TLS, Options, endpoints_of
@@ -59,6 +60,7 @@ class AsyncClient:
         self.files = AsyncFiles(self._transport)
         self.objects = AsyncObjects(self._transport)
         self.settings = AsyncSettings(self._transport)
+        self.snapshots = AsyncSnapshots(self._transport)
         self.cluster = AsyncCluster(self._transport)
 
     async def close(self) -> None:

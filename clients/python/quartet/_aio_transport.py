@@ -18,6 +18,7 @@ from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
+from quartet.snapshots.v1 import snapshots_pb2_grpc
 from quartet.wire.reapi import cas_pb2_grpc
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from quartet.files.v1.files_pb2_grpc import FileServiceAsyncStub
     from quartet.objects.v1.objects_pb2_grpc import ObjectServiceAsyncStub
     from quartet.settings.v1.settings_pb2_grpc import SettingsServiceAsyncStub
+    from quartet.snapshots.v1.snapshots_pb2_grpc import SnapshotServiceAsyncStub
     from quartet.wire.reapi.cas_pb2_grpc import ContentAddressableStorageAsyncStub
 
 Request = TypeVar("Request", contravariant=True)
@@ -54,6 +56,7 @@ class Endpoint:
         self.settings: SettingsServiceAsyncStub = settings_pb2_grpc.SettingsServiceStub(self.channel)
         self.cluster: ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.objects: ObjectServiceAsyncStub = objects_pb2_grpc.ObjectServiceStub(self.channel)
+        self.snapshots: SnapshotServiceAsyncStub = snapshots_pb2_grpc.SnapshotServiceStub(self.channel)
         self.blobs: ContentAddressableStorageAsyncStub = cas_pb2_grpc.ContentAddressableStorageStub(self.channel)
 
     def write(

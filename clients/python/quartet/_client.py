@@ -11,6 +11,7 @@ from quartet._memory import MEMORY, MemoryNode
 from quartet._objects import Objects
 from quartet._options import TLS, Options, endpoints_of
 from quartet._settings import Settings
+from quartet._snapshots import Snapshots
 from quartet._transport import Transport
 
 
@@ -30,6 +31,7 @@ class Client:
         files: Directories, files and their attributes.
         objects: Blobs by their digest.
         settings: Settings and feature flags.
+        snapshots: Directories as they were.
         cluster: Nodes, leadership and zones.
     """
 
@@ -79,6 +81,7 @@ class Client:
         self.files = Files(self._transport)
         self.objects = Objects(self._transport)
         self.settings = Settings(self._transport)
+        self.snapshots = Snapshots(self._transport)
         self.cluster = Cluster(self._transport)
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
+from quartet.snapshots.v1 import snapshots_pb2_grpc
 
 Request = TypeVar("Request", contravariant=True)
 Answer = TypeVar("Answer", covariant=True)
@@ -42,6 +43,7 @@ class Endpoint:
         self.settings = settings_pb2_grpc.SettingsServiceStub(self.channel)
         self.cluster = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.objects = objects_pb2_grpc.ObjectServiceStub(self.channel)
+        self.snapshots = snapshots_pb2_grpc.SnapshotServiceStub(self.channel)
         self._ready = False
 
     def write(self, begin: Callable[[], Iterator[files_pb2.WriteStreamRequest]]) -> Callable[..., files_pb2.Entry]:

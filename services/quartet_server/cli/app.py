@@ -25,6 +25,7 @@ from quartet_server.cli import (
     roots,
     serve,
     settings,
+    snapshots,
     trash,
     version,
     xattrs,
@@ -60,6 +61,7 @@ def create(environ: Mapping[str, str]) -> App:
     roots.register(app)
     xattrs.register(app)
     settings.register(app)
+    snapshots.register(app)
     objects.register(app)
     nodes.register(app)
     demo.register(app)
