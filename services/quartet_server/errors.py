@@ -7,8 +7,8 @@ QuartetError
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
-│                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound
-├── AlreadyExists           FileExists NodeExists ZoneExists
+│                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound WorkspaceNotFound
+├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
@@ -213,6 +213,10 @@ class SnapshotNotFound(NotFound, hint="quartet snapshot log"):
     """There is no such snapshot, or ref."""
 
 
+class WorkspaceNotFound(NotFound, hint="quartet workspace ls"):
+    """No workspace has the name, or the directory none."""
+
+
 class AlreadyExists(QuartetError, code=_C.ALREADY_EXISTS):
     """The thing to create is there."""
 
@@ -227,6 +231,10 @@ class NodeExists(AlreadyExists, hint="quartet node list"):
 
 class ZoneExists(AlreadyExists):
     """The zone was created before."""
+
+
+class WorkspaceExists(AlreadyExists, hint="quartet workspace show NAME"):
+    """The name, or the directory, has a registration."""
 
 
 class FailedPrecondition(QuartetError, code=_C.FAILED_PRECONDITION):

@@ -31,6 +31,7 @@ from quartet_server.objects import service as objects
 from quartet_server.objects.alone import SHARED, OneNodesBlobs
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.opening import open_store
+from quartet_server.parsed import service as parsed
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
 from quartet_server.removal import Removed, refuse_removed
@@ -41,6 +42,7 @@ from quartet_server.rpc.metrics import CallMetrics
 from quartet_server.settings import service as settings
 from quartet_server.snapshots import service as snapshots
 from quartet_server.snapshots.holding import HeldBySnapshots
+from quartet_server.workspaces import service as workspaces
 from raftmeta import services as etcd
 from raftmeta.config import QUARTET_SPACE, NodeConfig
 from raftmeta.drivers.remote import RemoteMetastore
@@ -54,12 +56,14 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "cluster": cluster.start,
     "files": files.start,
     "objects": objects.start,
+    "parsed": parsed.start,
     "settings": settings.start,
     "snapshots": snapshots.start,
+    "workspaces": workspaces.start,
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "objects", "snapshots"))
+USES_OBJECTS = frozenset(("files", "objects", "parsed", "snapshots"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
@@ -218,13 +222,14 @@ class RunningNode:
             config=self.config,
             metastore=self.metastore,
             objects=blobs,
-            holders=(HeldByFiles(self.metastore, blobs), HeldBySnapshots(self.metastore, blobs))
+            holders=(HeldBySnapshots(self.metastore, blobs), HeldByFiles(self.metastore, blobs))
             if blobs is not None
             else (),
             member=self.member,
             address=self.advertised,
             clock=time.time,
             new_id=new_id,
+            registry=self.registry,
         )
         domains = []
         for name in self.config.services:

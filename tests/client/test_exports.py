@@ -10,13 +10,17 @@ import quartet
 from quartet import (
     _aio_cluster,
     _aio_files,
+    _aio_parsed,
     _aio_settings,
     _aio_snapshots,
+    _aio_workspaces,
     _cluster,
     _errors,
     _files,
+    _parsed,
     _settings,
     _snapshots,
+    _workspaces,
 )
 
 
@@ -44,6 +48,8 @@ def test_the_asyncio_twins_have_the_same_methods_and_arguments() -> None:
         (_settings.Settings, _aio_settings.AsyncSettings),
         (_cluster.Cluster, _aio_cluster.AsyncCluster),
         (_snapshots.Snapshots, _aio_snapshots.AsyncSnapshots),
+        (_parsed.Parsed, _aio_parsed.AsyncParsed),
+        (_workspaces.Workspaces, _aio_workspaces.AsyncWorkspaces),
     )
     for one, other in pairs:
         mine = {name: method for name, method in vars(one).items() if not name.startswith("_")}

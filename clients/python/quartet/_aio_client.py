@@ -9,9 +9,11 @@ from types import TracebackType
 from quartet._aio_cluster import AsyncCluster
 from quartet._aio_files import AsyncFiles
 from quartet._aio_objects import AsyncObjects
+from quartet._aio_parsed import AsyncParsed
 from quartet._aio_settings import AsyncSettings
 from quartet._aio_snapshots import AsyncSnapshots
 from quartet._aio_transport import AsyncTransport
+from quartet._aio_workspaces import AsyncWorkspaces
 from quartet._memory import MEMORY, MemoryNode
 from quartet._options import TLS, Options, endpoints_of
 
@@ -62,6 +64,8 @@ class AsyncClient:
         self.settings = AsyncSettings(self._transport)
         self.snapshots = AsyncSnapshots(self._transport)
         self.cluster = AsyncCluster(self._transport)
+        self.workspaces = AsyncWorkspaces(self._transport)
+        self.parsed = AsyncParsed(self._transport)
 
     async def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

@@ -10,9 +10,11 @@ from quartet._files import Files
 from quartet._memory import MEMORY, MemoryNode
 from quartet._objects import Objects
 from quartet._options import TLS, Options, endpoints_of
+from quartet._parsed import Parsed
 from quartet._settings import Settings
 from quartet._snapshots import Snapshots
 from quartet._transport import Transport
+from quartet._workspaces import Workspaces
 
 
 class Client:
@@ -33,6 +35,8 @@ class Client:
         settings: Settings and feature flags.
         snapshots: Directories as they were.
         cluster: Nodes, leadership and zones.
+        workspaces: Directories that have a name.
+        parsed: What parsers made of files, for a while.
     """
 
     def __init__(
@@ -83,6 +87,8 @@ class Client:
         self.settings = Settings(self._transport)
         self.snapshots = Snapshots(self._transport)
         self.cluster = Cluster(self._transport)
+        self.workspaces = Workspaces(self._transport)
+        self.parsed = Parsed(self._transport)
 
     def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

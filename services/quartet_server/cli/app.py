@@ -28,6 +28,7 @@ from quartet_server.cli import (
     snapshots,
     trash,
     version,
+    workspaces,
     xattrs,
 )
 from quartet_server.cli.output import CommandError, say
@@ -63,6 +64,7 @@ def create(environ: Mapping[str, str]) -> App:
     settings.register(app)
     snapshots.register(app)
     objects.register(app)
+    workspaces.register(app)
     nodes.register(app)
     demo.register(app)
     return app

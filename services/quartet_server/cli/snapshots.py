@@ -51,7 +51,7 @@ def _register_making(snapshot: App) -> None:
     ) -> None:
         """Photograph a directory, as it is at one moment.
 
-        **Example**: `quartet snapshot create qt:/work -m "before the upgrade" --ref good`
+        **Example**: `quartet snapshot create qt:/project -m "before the upgrade" --ref good`
         """
         with connected(endpoints, zone) as client, _progress("read") as told:
             made = client.snapshots.create(
@@ -73,7 +73,7 @@ def _register_making(snapshot: App) -> None:
     ) -> None:
         """Make a path what it was, at once; what is there goes to the trash.
 
-        **Examples**: `quartet snapshot restore good` · `quartet snapshot restore good qt:/work/a.txt --source /a.txt`
+        **Examples**: `quartet snapshot restore good` · `quartet snapshot restore good qt:/project/a.txt --source /a.txt`
         """
         with connected(endpoints, zone) as client, _progress("built") as told:
             done = client.snapshots.restore(
@@ -94,7 +94,7 @@ def _register_making(snapshot: App) -> None:
     ) -> None:
         """Make a new directory of a snapshot; bytes are shared until they are written.
 
-        **Example**: `quartet snapshot branch good qt:/work-2`
+        **Example**: `quartet snapshot branch good qt:/project-2`
         """
         with connected(endpoints, zone) as client, _progress("built") as told:
             done = client.snapshots.branch(name, remote(path), source=source, told=told)
@@ -132,7 +132,7 @@ def _register_reading(snapshot: App) -> None:
     ) -> None:
         """Show snapshots, the newest first.
 
-        **Example**: `quartet snapshot log qt:/work`
+        **Example**: `quartet snapshot log qt:/project`
         """
         rows = []
         with connected(endpoints, zone) as client:

@@ -13,6 +13,7 @@
     A                             -> 8 bytes      next inode number that no node has leased
     K  request id [NUL part]      -> Recorded     answers of requests that carry an id, on a lease
     N  ino                        -> empty        guards the number of an inode's extended attributes
+    W  (workspaces/keys.py)                       directories that have a name
     (/system/reclaim/ zone ino)   -> Detached     subtrees that wait to be deleted
 
 What Watch looks at is one range: lower-case kinds are the tree, upper-case ones are bookkeeping.

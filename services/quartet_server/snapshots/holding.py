@@ -28,8 +28,8 @@ _TOUCHES = 1000
 class HeldBySnapshots:
     """Snapshots of a zone as holders of their Directories, of their files' contents and of lists of chunks.
 
-    What a lost Directory led to is not known, and so not held; one that is damaged or cannot be read now is an error,
-    since collecting what it leads to would make the damage greater.
+    A restore takes references over from a snapshot, which its transactions compare, without asking for the blobs: so files
+    stand behind this holder. A snapshot takes them over from files by asking, and from other snapshots by comparing them.
     """
 
     def __init__(self, store: Metastore, blobs: BlobStore) -> None:
@@ -38,12 +38,12 @@ class HeldBySnapshots:
         self._blobs = blobs
 
     async def held(self, zone: str, digests: Iterable[Digest]) -> set[Digest]:
-        """Return those of `digests` that a snapshot leads to. Raises MetastoreError, and as `BlobStore.get` does."""
+        """See `Holder.held`. What a lost Directory led to is not known, and not held. Raises as `BlobStore.get` does."""
         wanted = set(digests)
         found: set[Digest] = set()
         if not wanted:
             return found
-        async with aclosing(self.reached(zone)) as reached:
+        async with aclosing(self._reached(zone, whole=False)) as reached:
             async for digest in reached:
                 if digest in wanted:
                     found.add(digest)
@@ -52,7 +52,12 @@ class HeldBySnapshots:
         return found
 
     async def reached(self, zone: str) -> AsyncGenerator[Digest, None]:
-        """Yield every digest that snapshots of the zone lead to, at one revision. Raises as `held`."""
+        """See `Holder.reached`. Raises SnapshotDamaged when a part is lost: what it led to cannot be known."""
+        async with aclosing(self._reached(zone, whole=True)) as reached:
+            async for digest in reached:
+                yield digest
+
+    async def _reached(self, zone: str, *, whole: bool) -> AsyncGenerator[Digest, None]:
         snapshot = Snapshot(self._store)
         prefix = start = keys.snapshot(zone)
         seen: set[Digest] = set()
@@ -61,13 +66,26 @@ class HeldBySnapshots:
             page = await snapshot.scan(start, ops.prefix_end(prefix), _PAGE)
             for kv in page.kvs:
                 start = kv.key + b"\0"
-                async for digest in walk(read, zone, records.of(zone, kv).root, seen):
-                    yield digest
+                known = records.of(zone, kv)
+                try:
+                    async for digest in walk(read, zone, known.root, seen, whole=whole):
+                        yield digest
+                except SnapshotDamaged as error:
+                    raise SnapshotDamaged(
+                        f"snapshot {known.id.hex()} of zone {zone}: {error.message}",
+                        snapshot=known.id.hex(),
+                        hint=f"quartet snapshot rm {known.id.hex()}",
+                    ) from error
             more = page.more
 
 
-async def walk(read: Directories, zone: str, root: Digest, seen: set[Digest]) -> AsyncIterator[Digest]:
-    """Yield the digests that a tree leads to, its Directories included; those in `seen` are not gone into again."""
+async def walk(
+    read: Directories, zone: str, root: Digest, seen: set[Digest], *, whole: bool = True
+) -> AsyncIterator[Digest]:
+    """Yield the digests that a tree leads to, its Directories included; those in `seen` are not gone into again.
+
+    Raises SnapshotDamaged; without `whole` not for a Directory, or a list of chunks, that is not there.
+    """
     waiting = [root]
     while waiting:
         digest = waiting.pop()
@@ -80,15 +98,15 @@ async def walk(read: Directories, zone: str, root: Digest, seen: set[Digest]) ->
         try:
             directory = await read.get(zone, digest)
         except SnapshotDamaged as error:
-            if isinstance(error.__cause__, BlobNotFound):
+            if not whole and isinstance(error.__cause__, BlobNotFound):
                 continue
             raise
         waiting += [nodes.digest_of(node.digest) for node in directory.directories]
-        async for one in _named(read.blobs, zone, directory):
+        async for one in _named(read.blobs, zone, directory, whole=whole):
             yield one
 
 
-async def _named(blobs: BlobStore, zone: str, directory: tree_pb2.Directory) -> AsyncIterator[Digest]:
+async def _named(blobs: BlobStore, zone: str, directory: tree_pb2.Directory, *, whole: bool) -> AsyncIterator[Digest]:
     """Yield what the files of a Directory, and extended attributes, consist of."""
     own = nodes.values_of(directory.node_properties)
     for node in directories.entries(directory):
@@ -100,7 +118,9 @@ async def _named(blobs: BlobStore, zone: str, directory: tree_pb2.Directory) -> 
         yield node.chunks
         try:
             listed = storage_pb2.ChunkList.FromString(await blobs.get(zone, node.chunks))
-        except BlobNotFound:
+        except BlobNotFound as error:
+            if whole:
+                raise nodes.damaged(f"a list of chunks is gone: {node.chunks}") from error
             continue
         for chunk in chunks_of(listed):
             yield chunk

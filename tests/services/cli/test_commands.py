@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,3 +167,27 @@ def test_names_cannot_act_on_the_terminal(quartet: Any) -> None:
 
 def test_a_new_directory_can_be_entered(quartet: Any) -> None:
     assert quartet("mkdir", "/open", "-o", "json")["mode"] == "drwxr-xr-x"
+
+
+def test_workspaces_are_registered_found_declared_and_forgotten(quartet: Any, tmp_path: Path) -> None:
+    made = quartet("workspace", "register", "qt:/ws/reports", "--label", "team=red", "--create", "-o", "json")
+    assert (made["name"], made["path"], made["labels"]) == ("reports", "/ws/reports", {"team": "red"})
+    quartet("mv", "/ws/reports", "/ws/papers")
+    assert [row["path"] for row in quartet("workspace", "ls", "--label", "team=red", "-o", "json")] == ["/ws/papers"]
+    assert quartet("workspace", "show", "qt:/ws/papers", "-o", "json")["name"] == "reports"
+    assert "/ws/papers" in quartet("workspace", "show", "reports")
+    document = tmp_path / "declared.toml"
+    document.write_text('[[memories]]\nname = "ada"\npath = "/ws/ada"\ncreate = true\n')
+    foreseen = quartet("workspace", "load", str(document), "--dry-run", "-o", "json")
+    loaded = quartet("workspace", "load", str(document), "-o", "json")
+    assert (foreseen["added"], loaded["added"], loaded["failed"]) == (1, 1, 0)
+    assert "unchanged" in quartet("workspace", "load", str(document))
+    assert [row["name"] for row in quartet("workspace", "ls", "--kind", "memory", "-o", "json")] == ["ada"]
+    assert quartet("workspace", "rm", "reports", "-o", "json")["revision"]
+    quartet("workspace", "rm", "ada")
+    with pytest.raises(CommandError, match="WORKSPACE_NOT_FOUND"):
+        quartet("workspace", "show", "reports")
+    with pytest.raises(CommandError) as caught:
+        quartet("workspace", "register", "/ws", "--label", "x")
+    assert caught.value.exit_code == 2
+    quartet("rm", "-r", "--permanent", "/ws")

@@ -36,23 +36,23 @@ def quartet(node: MemoryNode, monkeypatch: pytest.MonkeyPatch, capfdbinary: pyte
 
 def test_snapshots_are_made_shown_compared_put_back_and_given_up(quartet: Any, node: MemoryNode) -> None:
     with Client(node.address) as client:
-        client.files.mkdir("/work/src", parents=True)
-        client.files.write("/work/src/a", b"one\n")
-        client.files.write("/work/src/b", b"two\n")
-        made = quartet("create", "qt:/work", "-m", "first", "--label", "by=me", "--ref", "good", "-o", "json")
-        assert (made["path"], made["files"], made["bytes"], made["labels"]) == ("/work", 2, 8, {"by": "me"})
-        client.files.write("/work/src/a", b"changed\n")
-        client.files.delete("/work/src/b")
-        client.files.write("/work/c", b"")
+        client.files.mkdir("/project/src", parents=True)
+        client.files.write("/project/src/a", b"one\n")
+        client.files.write("/project/src/b", b"two\n")
+        made = quartet("create", "qt:/project", "-m", "first", "--label", "by=me", "--ref", "good", "-o", "json")
+        assert (made["path"], made["files"], made["bytes"], made["labels"]) == ("/project", 2, 8, {"by": "me"})
+        client.files.write("/project/src/a", b"changed\n")
+        client.files.delete("/project/src/b")
+        client.files.write("/project/c", b"")
         assert quartet("diff", "good") == "A /c\nM /src/a\nD /src/b\n"
-        assert [row["type"] for row in quartet("diff", "good", "qt:/work", "-o", "json")] == [
+        assert [row["type"] for row in quartet("diff", "good", "qt:/project", "-o", "json")] == [
             "added",
             "modified",
             "removed",
         ]
-        second = quartet("create", "/work", "--expect", made["id"], "-o", "json")
+        second = quartet("create", "/project", "--expect", made["id"], "-o", "json")
         assert second["parent"] == made["id"]
-        assert [row["id"] for row in quartet("log", "qt:/work", "-o", "json")] == [second["id"], made["id"]]
+        assert [row["id"] for row in quartet("log", "qt:/project", "-o", "json")] == [second["id"], made["id"]]
         assert [row["id"] for row in quartet("log", "--label", "by=me", "-o", "json")] == [made["id"]]
         assert [row["id"] for row in quartet("log", "--limit", "1", "-o", "json")] == [second["id"]]
         assert "first" in quartet("log", "--ref", "good")
@@ -64,9 +64,9 @@ def test_snapshots_are_made_shown_compared_put_back_and_given_up(quartet: Any, n
         quartet("branch", "good", "qt:/other", "--source", "/src")
         assert client.files.read("/other/b") == b"two\n"
         done = quartet("restore", "good", "-o", "json")
-        assert done["path"] == "/work"
-        assert client.files.read("/work/src/a") == b"one\n"
-        assert client.files.read_many(["/work/c"])[0].HasField("failure")
+        assert done["path"] == "/project"
+        assert client.files.read("/project/src/a") == b"one\n"
+        assert client.files.read_many(["/project/c"])[0].HasField("failure")
         client.files.trash.restore(done["trash_id"], "/was")
         quartet("ref", "set", "best", "good")
         assert [row["name"] for row in quartet("ref", "list", "-o", "json")] == ["best", "good"]

@@ -169,6 +169,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "SNAPSHOT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"snapshot": "release", "hint": "quartet snapshot log"}}
     """
+    ERROR_REASON_WORKSPACE_NOT_FOUND: _ErrorReason.ValueType  # 120
+    """ERROR_REASON_WORKSPACE_NOT_FOUND (NOT_FOUND): nothing is registered under the name, or at the path.
+
+        {"reason": "WORKSPACE_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "reports", "hint": "quartet workspace ls"}}
+    """
     ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 19
     """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -183,6 +188,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_ZONE_EXISTS (ALREADY_EXISTS): the zone was created before.
 
         {"reason": "ZONE_EXISTS", "domain": "quartet.dev", "metadata": {"zone": "red"}}
+    """
+    ERROR_REASON_WORKSPACE_EXISTS: _ErrorReason.ValueType  # 121
+    """ERROR_REASON_WORKSPACE_EXISTS (ALREADY_EXISTS): the name stands for another directory of the zone, or the directory has
+    another name.
+
+        {"reason": "WORKSPACE_EXISTS", "domain": "quartet.dev", "metadata": {"name": "reports", "path": "/team/reports", "hint": "quartet workspace show NAME"}}
     """
     ERROR_REASON_NOT_A_DIRECTORY: _ErrorReason.ValueType  # 22
     """ERROR_REASON_NOT_A_DIRECTORY (FAILED_PRECONDITION): a path goes through, or an operation needs, a directory
@@ -578,6 +589,11 @@ for this caller.
 
     {"reason": "SNAPSHOT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"snapshot": "release", "hint": "quartet snapshot log"}}
 """
+ERROR_REASON_WORKSPACE_NOT_FOUND: ErrorReason.ValueType  # 120
+"""ERROR_REASON_WORKSPACE_NOT_FOUND (NOT_FOUND): nothing is registered under the name, or at the path.
+
+    {"reason": "WORKSPACE_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "reports", "hint": "quartet workspace ls"}}
+"""
 ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 19
 """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -592,6 +608,12 @@ ERROR_REASON_ZONE_EXISTS: ErrorReason.ValueType  # 21
 """ERROR_REASON_ZONE_EXISTS (ALREADY_EXISTS): the zone was created before.
 
     {"reason": "ZONE_EXISTS", "domain": "quartet.dev", "metadata": {"zone": "red"}}
+"""
+ERROR_REASON_WORKSPACE_EXISTS: ErrorReason.ValueType  # 121
+"""ERROR_REASON_WORKSPACE_EXISTS (ALREADY_EXISTS): the name stands for another directory of the zone, or the directory has
+another name.
+
+    {"reason": "WORKSPACE_EXISTS", "domain": "quartet.dev", "metadata": {"name": "reports", "path": "/team/reports", "hint": "quartet workspace show NAME"}}
 """
 ERROR_REASON_NOT_A_DIRECTORY: ErrorReason.ValueType  # 22
 """ERROR_REASON_NOT_A_DIRECTORY (FAILED_PRECONDITION): a path goes through, or an operation needs, a directory

@@ -88,11 +88,11 @@ class Totals(_message.Message):
     SYMLINKS_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     files: _builtins.int
-    """Files."""
+    """How many files there are."""
     directories: _builtins.int
     """Directories, the one at the top not counted."""
     symlinks: _builtins.int
-    """Symbolic links."""
+    """How many symbolic links there are."""
     bytes: _builtins.int
     """Bytes of all files."""
     def __init__(
