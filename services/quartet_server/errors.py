@@ -7,17 +7,18 @@ QuartetError
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
-│                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound WorkspaceNotFound
+│                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound VersionNotFound
+│                           WorkspaceNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost SnapshotReferenced
-├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved
+├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
-│                           ObjectStoreUnreachable
+│                           ObjectStoreUnreachable VersionsBehind
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
 ├── DataLoss                StoreCorrupt BlobCorrupt ContentLost SnapshotDamaged
@@ -213,6 +214,10 @@ class SnapshotNotFound(NotFound, hint="quartet snapshot log"):
     """There is no such snapshot, or ref."""
 
 
+class VersionNotFound(NotFound, hint="quartet versions list PATH"):
+    """The file never had this generation, or it is not kept any more."""
+
+
 class WorkspaceNotFound(NotFound, hint="quartet workspace ls"):
     """No workspace has the name, or the directory none."""
 
@@ -347,6 +352,10 @@ class Contention(Aborted, hint="try again"):
     """Others kept changing the same thing; nothing was changed."""
 
 
+class StagingLost(Aborted, hint="call again"):
+    """A tree that was being built out of sight was given up before it could be shown; nothing was changed."""
+
+
 class LockHeld(Aborted, hint="try again when it is released or has expired"):
     """Somebody else holds the lock."""
 
@@ -409,6 +418,10 @@ class MetastoreUnreachable(Unavailable, hint="quartet check"):
 
 class ObjectStoreUnreachable(Unavailable, hint="quartet check"):
     """The store of blobs does not answer, or does not let this node in."""
+
+
+class VersionsBehind(Unavailable):
+    """More changes of files wait to be recorded than one call looks at."""
 
 
 class DeadlineExceeded(QuartetError, code=_C.DEADLINE_EXCEEDED):

@@ -31,6 +31,7 @@ from quartet_server.objects import service as objects
 from quartet_server.objects.alone import SHARED, OneNodesBlobs
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.opening import open_store
+from quartet_server.objects.pins import Holder
 from quartet_server.parsed import service as parsed
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
@@ -42,6 +43,8 @@ from quartet_server.rpc.metrics import CallMetrics
 from quartet_server.settings import service as settings
 from quartet_server.snapshots import service as snapshots
 from quartet_server.snapshots.holding import HeldBySnapshots
+from quartet_server.versions import service as versions
+from quartet_server.versions.holding import HeldByVersions
 from quartet_server.workspaces import service as workspaces
 from raftmeta import services as etcd
 from raftmeta.config import QUARTET_SPACE, NodeConfig
@@ -59,11 +62,12 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "parsed": parsed.start,
     "settings": settings.start,
     "snapshots": snapshots.start,
+    "versions": versions.start,
     "workspaces": workspaces.start,
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "objects", "parsed", "snapshots"))
+USES_OBJECTS = frozenset(("files", "objects", "parsed", "snapshots", "versions"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
@@ -222,9 +226,7 @@ class RunningNode:
             config=self.config,
             metastore=self.metastore,
             objects=blobs,
-            holders=(HeldBySnapshots(self.metastore, blobs), HeldByFiles(self.metastore, blobs))
-            if blobs is not None
-            else (),
+            holders=self._holders(blobs) if blobs is not None else (),
             member=self.member,
             address=self.advertised,
             clock=time.time,
@@ -238,6 +240,18 @@ class RunningNode:
             domain.add_to(server)
             domains.append(domain)
         return domains
+
+    def _holders(self, blobs: BlobStore) -> tuple[Holder, ...]:
+        """Return what keeps blobs, in the order in which it is asked.
+
+        What a restore takes from a snapshot that is given up then, files have by then; what files let go of, versions.
+        """
+        idle = versions.LATER if self.member is None else versions.SOON
+        return (
+            HeldBySnapshots(self.metastore, blobs),
+            HeldByFiles(self.metastore, blobs),
+            HeldByVersions(self.metastore, blobs, time.time, idle),
+        )
 
     @property
     def advertised(self) -> str:

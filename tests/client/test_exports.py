@@ -13,6 +13,7 @@ from quartet import (
     _aio_parsed,
     _aio_settings,
     _aio_snapshots,
+    _aio_versions,
     _aio_workspaces,
     _cluster,
     _errors,
@@ -20,6 +21,7 @@ from quartet import (
     _parsed,
     _settings,
     _snapshots,
+    _versions,
     _workspaces,
 )
 
@@ -48,6 +50,7 @@ def test_the_asyncio_twins_have_the_same_methods_and_arguments() -> None:
         (_settings.Settings, _aio_settings.AsyncSettings),
         (_cluster.Cluster, _aio_cluster.AsyncCluster),
         (_snapshots.Snapshots, _aio_snapshots.AsyncSnapshots),
+        (_versions.Versions, _aio_versions.AsyncVersions),
         (_parsed.Parsed, _aio_parsed.AsyncParsed),
         (_workspaces.Workspaces, _aio_workspaces.AsyncWorkspaces),
     )

@@ -13,6 +13,7 @@ from quartet._aio_parsed import AsyncParsed
 from quartet._aio_settings import AsyncSettings
 from quartet._aio_snapshots import AsyncSnapshots
 from quartet._aio_transport import AsyncTransport
+from quartet._aio_versions import AsyncVersions
 from quartet._aio_workspaces import AsyncWorkspaces
 from quartet._memory import MEMORY, MemoryNode
 from quartet._options import TLS, Options, endpoints_of
@@ -64,6 +65,7 @@ class AsyncClient:
         self.settings = AsyncSettings(self._transport)
         self.snapshots = AsyncSnapshots(self._transport)
         self.cluster = AsyncCluster(self._transport)
+        self.versions = AsyncVersions(self._transport)
         self.workspaces = AsyncWorkspaces(self._transport)
         self.parsed = AsyncParsed(self._transport)
 

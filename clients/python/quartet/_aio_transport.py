@@ -20,6 +20,7 @@ from quartet.objects.v1 import objects_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
 from quartet.snapshots.v1 import snapshots_pb2_grpc
+from quartet.versions.v1 import versions_pb2_grpc
 from quartet.wire.reapi import cas_pb2_grpc
 from quartet.workspaces.v1 import workspaces_pb2_grpc
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from quartet.parsed.v1.parsed_pb2_grpc import ParsedServiceAsyncStub
     from quartet.settings.v1.settings_pb2_grpc import SettingsServiceAsyncStub
     from quartet.snapshots.v1.snapshots_pb2_grpc import SnapshotServiceAsyncStub
+    from quartet.versions.v1.versions_pb2_grpc import VersionServiceAsyncStub
     from quartet.wire.reapi.cas_pb2_grpc import ContentAddressableStorageAsyncStub
     from quartet.workspaces.v1.workspaces_pb2_grpc import WorkspaceServiceAsyncStub
 
@@ -61,6 +63,7 @@ class Endpoint:
         self.cluster: ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.objects: ObjectServiceAsyncStub = objects_pb2_grpc.ObjectServiceStub(self.channel)
         self.snapshots: SnapshotServiceAsyncStub = snapshots_pb2_grpc.SnapshotServiceStub(self.channel)
+        self.versions: VersionServiceAsyncStub = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed: ParsedServiceAsyncStub = parsed_pb2_grpc.ParsedServiceStub(self.channel)
         self.workspaces: WorkspaceServiceAsyncStub = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)
         self.blobs: ContentAddressableStorageAsyncStub = cas_pb2_grpc.ContentAddressableStorageStub(self.channel)

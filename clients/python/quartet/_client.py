@@ -14,6 +14,7 @@ from quartet._parsed import Parsed
 from quartet._settings import Settings
 from quartet._snapshots import Snapshots
 from quartet._transport import Transport
+from quartet._versions import Versions
 from quartet._workspaces import Workspaces
 
 
@@ -35,6 +36,7 @@ class Client:
         settings: Settings and feature flags.
         snapshots: Directories as they were.
         cluster: Nodes, leadership and zones.
+        versions: What files were before.
         workspaces: Directories that have a name.
         parsed: What parsers made of files, for a while.
     """
@@ -87,6 +89,7 @@ class Client:
         self.settings = Settings(self._transport)
         self.snapshots = Snapshots(self._transport)
         self.cluster = Cluster(self._transport)
+        self.versions = Versions(self._transport)
         self.workspaces = Workspaces(self._transport)
         self.parsed = Parsed(self._transport)
 

@@ -18,6 +18,7 @@ from quartet.objects.v1 import objects_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
 from quartet.snapshots.v1 import snapshots_pb2_grpc
+from quartet.versions.v1 import versions_pb2_grpc
 from quartet.workspaces.v1 import workspaces_pb2_grpc
 
 Request = TypeVar("Request", contravariant=True)
@@ -46,6 +47,7 @@ class Endpoint:
         self.cluster = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.objects = objects_pb2_grpc.ObjectServiceStub(self.channel)
         self.snapshots = snapshots_pb2_grpc.SnapshotServiceStub(self.channel)
+        self.versions = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed = parsed_pb2_grpc.ParsedServiceStub(self.channel)
         self.workspaces = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)
         self._ready = False

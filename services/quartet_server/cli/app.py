@@ -28,6 +28,8 @@ from quartet_server.cli import (
     snapshots,
     trash,
     version,
+    versions,
+    watch,
     workspaces,
     xattrs,
 )
@@ -56,11 +58,13 @@ def create(environ: Mapping[str, str]) -> App:
     check.register(app, sources, environ)
     version.register(app)
     files.register(app)
+    watch.register(app)
     contents.register(app)
     trash.register(app)
     quotas.register(app)
     roots.register(app)
     xattrs.register(app)
+    versions.register(app)
     settings.register(app)
     snapshots.register(app)
     objects.register(app)

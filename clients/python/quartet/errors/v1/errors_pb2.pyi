@@ -169,6 +169,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "SNAPSHOT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"snapshot": "release", "hint": "quartet snapshot log"}}
     """
+    ERROR_REASON_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 110
+    """ERROR_REASON_VERSION_NOT_FOUND (NOT_FOUND): the file never had this generation, or it is not kept any more.
+
+        {"reason": "VERSION_NOT_FOUND", "domain": "quartet.dev", "metadata": {"ino": "7", "generation": "3", "hint": "quartet versions list PATH"}}
+    """
     ERROR_REASON_WORKSPACE_NOT_FOUND: _ErrorReason.ValueType  # 120
     """ERROR_REASON_WORKSPACE_NOT_FOUND (NOT_FOUND): nothing is registered under the name, or at the path.
 
@@ -330,6 +335,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
     """
+    ERROR_REASON_STAGING_LOST: _ErrorReason.ValueType  # 125
+    """ERROR_REASON_STAGING_LOST (ABORTED): the tree that the call was building out of sight was given up before it was
+    whole, because its node showed no sign of life for ten minutes. Nothing was changed.
+
+        {"reason": "STAGING_LOST", "domain": "quartet.dev", "metadata": {"hint": "call again"}}
+    """
     ERROR_REASON_LOCK_HELD: _ErrorReason.ValueType  # 83
     """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
 
@@ -402,6 +413,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     in. Nothing was acknowledged; the call may be repeated.
 
         {"reason": "OBJECT_STORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
+    """
+    ERROR_REASON_VERSIONS_BEHIND: _ErrorReason.ValueType  # 111
+    """ERROR_REASON_VERSIONS_BEHIND (UNAVAILABLE): more changes of files wait to be recorded as versions than one call looks
+    at. The observer catches up by itself.
+
+        {"reason": "VERSIONS_BEHIND", "domain": "quartet.dev", "metadata": {"recorded": "1200"}}
     """
     ERROR_REASON_DEADLINE_PASSED: _ErrorReason.ValueType  # 45
     """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the
@@ -589,6 +606,11 @@ for this caller.
 
     {"reason": "SNAPSHOT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"snapshot": "release", "hint": "quartet snapshot log"}}
 """
+ERROR_REASON_VERSION_NOT_FOUND: ErrorReason.ValueType  # 110
+"""ERROR_REASON_VERSION_NOT_FOUND (NOT_FOUND): the file never had this generation, or it is not kept any more.
+
+    {"reason": "VERSION_NOT_FOUND", "domain": "quartet.dev", "metadata": {"ino": "7", "generation": "3", "hint": "quartet versions list PATH"}}
+"""
 ERROR_REASON_WORKSPACE_NOT_FOUND: ErrorReason.ValueType  # 120
 """ERROR_REASON_WORKSPACE_NOT_FOUND (NOT_FOUND): nothing is registered under the name, or at the path.
 
@@ -750,6 +772,12 @@ changed.
 
     {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
 """
+ERROR_REASON_STAGING_LOST: ErrorReason.ValueType  # 125
+"""ERROR_REASON_STAGING_LOST (ABORTED): the tree that the call was building out of sight was given up before it was
+whole, because its node showed no sign of life for ten minutes. Nothing was changed.
+
+    {"reason": "STAGING_LOST", "domain": "quartet.dev", "metadata": {"hint": "call again"}}
+"""
 ERROR_REASON_LOCK_HELD: ErrorReason.ValueType  # 83
 """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
 
@@ -822,6 +850,12 @@ ERROR_REASON_OBJECT_STORE_UNREACHABLE: ErrorReason.ValueType  # 53
 in. Nothing was acknowledged; the call may be repeated.
 
     {"reason": "OBJECT_STORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
+"""
+ERROR_REASON_VERSIONS_BEHIND: ErrorReason.ValueType  # 111
+"""ERROR_REASON_VERSIONS_BEHIND (UNAVAILABLE): more changes of files wait to be recorded as versions than one call looks
+at. The observer catches up by itself.
+
+    {"reason": "VERSIONS_BEHIND", "domain": "quartet.dev", "metadata": {"recorded": "1200"}}
 """
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 45
 """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the
