@@ -14,7 +14,8 @@ QuartetError
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost SnapshotReferenced
-├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost
+├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
+│                           CollectionRunning
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
@@ -362,6 +363,14 @@ class LockHeld(Aborted, hint="try again when it is released or has expired"):
 
 class SnapshotParentMoved(Aborted, hint="quartet snapshot log PATH"):
     """Another snapshot is the newest than the one that was expected."""
+
+
+class UploadExpired(Aborted, hint="send the bytes again"):
+    """Bytes of a write were collected before it referred to them; nothing was changed."""
+
+
+class CollectionRunning(Aborted, hint="try again when it has ended; quartet gc --report"):
+    """Somebody is collecting the same store already."""
 
 
 class ResourceExhausted(QuartetError, code=_C.RESOURCE_EXHAUSTED):

@@ -352,6 +352,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "SNAPSHOT_PARENT_MOVED", "domain": "quartet.dev", "metadata": {"expected": "none", "current": "7fffffffffffff0c5d1f0a2b3c4d5e6f", "hint": "quartet snapshot log PATH"}}
     """
+    ERROR_REASON_UPLOAD_EXPIRED: _ErrorReason.ValueType  # 105
+    """ERROR_REASON_UPLOAD_EXPIRED (ABORTED): bytes of a write were collected before it referred to them, as the node was
+    stopped for longer than `objects.gc_grace` in the middle of it. Nothing was changed.
+
+        {"reason": "UPLOAD_EXPIRED", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "send the bytes again"}}
+    """
+    ERROR_REASON_COLLECTION_RUNNING: _ErrorReason.ValueType  # 106
+    """ERROR_REASON_COLLECTION_RUNNING (ABORTED): the node, or another one that shares its store of blobs, is collecting already.
+
+        {"reason": "COLLECTION_RUNNING", "domain": "quartet.dev", "metadata": {"node": "n1", "hint": "try again when it has ended; quartet gc --report"}}
+    """
     ERROR_REASON_STORE_FULL: _ErrorReason.ValueType  # 36
     """ERROR_REASON_STORE_FULL (RESOURCE_EXHAUSTED): the metadata store has reached its quota, or the disk is full.
 
@@ -788,6 +799,17 @@ ERROR_REASON_SNAPSHOT_PARENT_MOVED: ErrorReason.ValueType  # 117
 the one that was expected. Nothing was changed.
 
     {"reason": "SNAPSHOT_PARENT_MOVED", "domain": "quartet.dev", "metadata": {"expected": "none", "current": "7fffffffffffff0c5d1f0a2b3c4d5e6f", "hint": "quartet snapshot log PATH"}}
+"""
+ERROR_REASON_UPLOAD_EXPIRED: ErrorReason.ValueType  # 105
+"""ERROR_REASON_UPLOAD_EXPIRED (ABORTED): bytes of a write were collected before it referred to them, as the node was
+stopped for longer than `objects.gc_grace` in the middle of it. Nothing was changed.
+
+    {"reason": "UPLOAD_EXPIRED", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "send the bytes again"}}
+"""
+ERROR_REASON_COLLECTION_RUNNING: ErrorReason.ValueType  # 106
+"""ERROR_REASON_COLLECTION_RUNNING (ABORTED): the node, or another one that shares its store of blobs, is collecting already.
+
+    {"reason": "COLLECTION_RUNNING", "domain": "quartet.dev", "metadata": {"node": "n1", "hint": "try again when it has ended; quartet gc --report"}}
 """
 ERROR_REASON_STORE_FULL: ErrorReason.ValueType  # 36
 """ERROR_REASON_STORE_FULL (RESOURCE_EXHAUSTED): the metadata store has reached its quota, or the disk is full.
