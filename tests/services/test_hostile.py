@@ -17,6 +17,8 @@ from harness.failures import reason_of
 from quartet.cluster.v1 import cluster_pb2
 from quartet.files.v1 import files_pb2
 from quartet.maintenance.v1 import maintenance_pb2
+from quartet.objects.peers.v1 import peers_pb2
+from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2
 from quartet.parsed.v1 import parsed_pb2
 from quartet.settings.v1 import settings_pb2
@@ -33,6 +35,8 @@ FILES = (
     maintenance_pb2,
     objects_pb2,
     parsed_pb2,
+    peers_pb2,
+    replicas_pb2,
     settings_pb2,
     snapshots_pb2,
     versions_pb2,
