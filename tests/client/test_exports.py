@@ -14,6 +14,7 @@ from quartet import (
     _aio_mounts,
     _aio_parsed,
     _aio_settings,
+    _aio_snapshots,
     _aio_versions,
     _aio_workspaces,
     _cluster,
@@ -23,6 +24,7 @@ from quartet import (
     _mounts,
     _parsed,
     _settings,
+    _snapshots,
     _versions,
     _workspaces,
 )
@@ -51,6 +53,7 @@ def test_the_asyncio_twins_have_the_same_methods_and_arguments() -> None:
         (_files.Files, _aio_files.AsyncFiles),
         (_settings.Settings, _aio_settings.AsyncSettings),
         (_cluster.Cluster, _aio_cluster.AsyncCluster),
+        (_snapshots.Snapshots, _aio_snapshots.AsyncSnapshots),
         (_maintenance.Maintenance, _aio_maintenance.AsyncMaintenance),
         (_mounts.Mounts, _aio_mounts.AsyncMounts),
         (_versions.Versions, _aio_versions.AsyncVersions),

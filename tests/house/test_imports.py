@@ -14,9 +14,11 @@ PILLAR = (
     "quartet_server.objects.contract",
     "quartet_server.objects.digest",
     "quartet_server.objects.chunking",
+    "quartet_server.objects.composed",
     "quartet_server.objects.mounts",
 )
-"""What a domain service may know of the ObjectStore: its contract, its names, where large contents are cut, and what is mounted."""
+"""What a domain service may know of the ObjectStore: its contract, its names, where large contents are cut and how they are noted,
+and what is mounted."""
 MEMBERSHIP = {
     "cluster": ("raftmeta.consensus.contract", "raftmeta.identity", "raftmeta.pki"),
     "objects": ("raftmeta.consensus.contract",),
@@ -27,10 +29,11 @@ TREE = ("quartet_server.files.places", "quartet_server.files.mounting")
 """What a domain service may know of the tree of files: where paths lead, and where a directory is now."""
 KNOWN = {
     "maintenance": ("quartet_server.files", "quartet_server.objects.gc"),
+    "snapshots": ("quartet_server.files",),
     "versions": ("quartet_server.files",),
 }
 """What a domain may know besides: the operators' service is a face on what collects blobs and what checks the tree; versions
-are inodes that were, and a rollback is a write like any other of the tree's."""
+are inodes that were, snapshots directories that were, and going back to one is a write like any other of the tree's."""
 
 
 def domains() -> list[Path]:

@@ -27,6 +27,7 @@ from quartet_server.cli import (
     roots,
     serve,
     settings,
+    snapshots,
     trash,
     version,
     versions,
@@ -67,6 +68,7 @@ def create(environ: Mapping[str, str]) -> App:
     xattrs.register(app)
     versions.register(app)
     settings.register(app)
+    snapshots.register(app)
     objects.register(app)
     maintenance.register(app)
     workspaces.register(app)
