@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 from raftmeta.etcd import rpc_pb2 as pb
 
@@ -71,3 +71,22 @@ class Metastore(Protocol):
 
     async def lease_leases(self, request: pb.LeaseLeasesRequest) -> pb.LeaseLeasesResponse:
         """List the leases."""
+
+
+@runtime_checkable
+class Local(Protocol):
+    """What a driver offers beside `Metastore` when the state is in this process: to be told of every change of it.
+
+    Concurrency: as for `Metastore`; the listener is called on the same event loop.
+    """
+
+    def follow(self, listener: Callable[[int, Sequence[bytes] | None], None]) -> Callable[[], None]:
+        """Tell `listener` of every step of this process's state; returns what ends that.
+
+        It is called at once with (current revision, None), then after every step that changed the keyspace, before any
+        coroutine of the loop can read what the step made: (newest revision, the keys that were put or deleted, those
+        that changed repeatedly perhaps repeatedly); None for the keys when anything may have changed. It must not block.
+        """
+
+    async def confirmed(self) -> None:
+        """Wait until what the listener was told covers every write acknowledged before. Raises as a linearizable read."""

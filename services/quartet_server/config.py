@@ -16,7 +16,7 @@ from cyclopts import Parameter, default_name_transform
 
 from raftmeta.serving import CallLimits
 
-SERVICES = ("cluster", "files", "objects", "parsed", "settings", "versions", "workspaces")
+SERVICES = ("cluster", "files", "maintenance", "objects", "parsed", "settings", "versions", "workspaces")
 """Names that `services` takes: the domain services that a node can offer."""
 
 _SECRET = {("serve", "join")}
@@ -123,9 +123,28 @@ class Objects:
     packed_bytes: int = 64 * 1024
     """Largest blob in bytes that goes into a pack, up to 1 MiB; larger ones get a file each; on a local disk."""
     verify_reads: bool = True
-    """Check the SHA-256 of every blob that is read whole; what is written is checked always."""
+    """Check what is read by its SHA-256, large files on a local disk by the CRC-32C of each MiB; what is written is checked always."""
     touch_seconds: float = 60.0
     """A hit renews a blob's time only when it is older than this; a bucket is asked at most once a day."""
+    gc_every: float = 3600.0
+    """Seconds between two rounds in which the node collects blobs that nothing leads to; 0 for none by itself."""
+    gc_grace: float = 3600.0
+    """Seconds for which a blob that nothing leads to stays after it was put or asked for, and again after it was condemned; above touch_seconds."""
+    scrub_every: float = 604800.0
+    """Seconds between two readings of all blobs of the node, each compared with its digest; 0 for none by itself."""
+    scrub_bytes_per_second: float = 20.0 * 1024**2
+    """Bytes a second that such a reading takes at most, on average."""
+
+
+@Parameter(name="*", name_transform=_flags("files"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """The tree of files."""
+
+    cache_entries: int = 100_000
+    """Decoded inodes and directory entries kept in memory, about 400 bytes each; 0 keeps none. Not with an external store."""
+    trash_seconds: float = 30 * 86_400
+    """Seconds after which what is in the trash is deleted for good; 0 leaves it there until somebody empties it."""
 
 
 @Parameter(name="*", name_transform=_flags("parsed"))
@@ -173,6 +192,7 @@ class Config:
     raft: Annotated[Raft, Parameter(group="Raft")] = field(default_factory=Raft)
     secrets: Annotated[Secrets, Parameter(group="Secrets")] = field(default_factory=Secrets)
     objects: Annotated[Objects, Parameter(group="Blobs")] = field(default_factory=Objects)
+    files: Annotated[Files, Parameter(group="Files")] = field(default_factory=Files)
     parsed: Annotated[Parsed, Parameter(group="Parsed contents")] = field(default_factory=Parsed)
     limits: Annotated[Limits, Parameter(group="Limits")] = field(default_factory=Limits)
     log: Annotated[Log, Parameter(group="Log")] = field(default_factory=Log)

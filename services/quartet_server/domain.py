@@ -14,6 +14,7 @@ from raftmeta.metastore import Metastore
 
 if TYPE_CHECKING:  # a service that needs no member does not wait for Raft to be imported
     from quartet_server.objects.contract import BlobStore
+    from quartet_server.objects.gc.upkeep import Upkeep
     from quartet_server.objects.pins import Holder
     from raftmeta.node import Node as Member
 
@@ -30,8 +31,10 @@ class Resources:
         address: HOST:PORT by which clients reach this node.
         clock: Seconds since 1970, as this machine has them.
         new_id: Draws an id nobody else has: 32 hexadecimal digits.
+        holders: Whatever keeps blobs from being deleted or collected, besides pins: all there are, whichever services the
+            node offers, in the order that `Holder` asks for.
+        upkeep: What collects the node's own store of blobs; None when no service of the node needs one.
         registry: What /metrics shows; None where nobody asks.
-        holders: Whatever keeps blobs from being deleted, besides pins.
     """
 
     config: Config
@@ -42,6 +45,7 @@ class Resources:
     new_id: Callable[[], str]
     objects: BlobStore | None = None
     holders: Sequence[Holder] = ()
+    upkeep: Upkeep | None = None
     registry: CollectorRegistry | None = None
 
 

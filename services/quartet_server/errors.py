@@ -14,7 +14,7 @@ QuartetError
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost
-├── Aborted                 EtagStale Contention LockHeld
+├── Aborted                 EtagStale Contention LockHeld StagingLost UploadExpired CollectionRunning
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
@@ -344,8 +344,20 @@ class Contention(Aborted, hint="try again"):
     """Others kept changing the same thing; nothing was changed."""
 
 
+class StagingLost(Aborted, hint="call again"):
+    """A tree that was being built out of sight was given up before it could be shown; nothing was changed."""
+
+
 class LockHeld(Aborted, hint="try again when it is released or has expired"):
     """Somebody else holds the lock."""
+
+
+class UploadExpired(Aborted, hint="send the bytes again"):
+    """Bytes of a write were collected before it referred to them; nothing was changed."""
+
+
+class CollectionRunning(Aborted, hint="try again when it has ended; quartet gc --report"):
+    """Somebody is collecting the same store already."""
 
 
 class ResourceExhausted(QuartetError, code=_C.RESOURCE_EXHAUSTED):

@@ -7,7 +7,7 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +27,14 @@ from quartet_server.files import service as files
 from quartet_server.files.contents.holding import HeldByFiles
 from quartet_server.health import Health
 from quartet_server.http import HttpPort, application
+from quartet_server.maintenance import service as maintenance
 from quartet_server.objects import service as objects
 from quartet_server.objects.alone import SHARED, OneNodesBlobs
 from quartet_server.objects.contract import BlobStore
+from quartet_server.objects.gc.metrics import UpkeepMetrics
+from quartet_server.objects.gc.upkeep import Upkeep
 from quartet_server.objects.opening import open_store
-from quartet_server.objects.pins import Holder
+from quartet_server.objects.pins import Holder, Pins
 from quartet_server.parsed import service as parsed
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
@@ -56,6 +59,7 @@ from raftmeta.tls import TlsFiles, grpc_channel_credentials
 DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "cluster": cluster.start,
     "files": files.start,
+    "maintenance": maintenance.start,
     "objects": objects.start,
     "parsed": parsed.start,
     "settings": settings.start,
@@ -64,7 +68,7 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "objects", "parsed", "versions"))
+USES_OBJECTS = frozenset(("files", "maintenance", "objects", "parsed", "versions"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
@@ -97,6 +101,7 @@ class RunningNode:
         self.readiness = Readiness()
         self.registry = CollectorRegistry()
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._own: BlobStore
         self._undo = AsyncExitStack()
 
     @classmethod
@@ -212,18 +217,38 @@ class RunningNode:
         """Open the store of blobs."""
         store = await open_store(self.config, say=lambda text: _log.warning("objects", finding=text))
         self._undo.push_async_callback(store.close)
+        self._own = store
         return store if self.config.objects.url.startswith(SHARED) else OneNodesBlobs(store, self._nodes)
 
     def _nodes(self) -> int:
         """How many nodes share the Metastore; 0 if that is not known."""
         return len(self.member.status().members) if self.member is not None else 0
 
+    def _start_upkeep(self, holders: Sequence[Holder]) -> Upkeep:
+        """Begin to look after the node's own store of blobs, of which pins and `holders` keep some."""
+        upkeep = Upkeep(
+            self.config.serve.name,
+            self._own,
+            self.metastore,
+            (*holders, Pins(self.metastore)),
+            self.config.objects,
+            shared=self.config.objects.url.startswith(SHARED),
+            clock=time.time,
+            draw=secrets.token_bytes,
+        )
+        self.registry.register(UpkeepMetrics(upkeep))
+        upkeep.start()
+        self._undo.push_async_callback(upkeep.close)
+        return upkeep
+
     async def _start_domains(self, server: aio.Server, blobs: BlobStore | None) -> list[Domain]:
+        holders = self._holders(blobs) if blobs is not None else ()
         resources = Resources(
             config=self.config,
             metastore=self.metastore,
             objects=blobs,
-            holders=self._holders(blobs) if blobs is not None else (),
+            holders=holders,
+            upkeep=self._start_upkeep(holders) if blobs is not None else None,
             member=self.member,
             address=self.advertised,
             clock=time.time,

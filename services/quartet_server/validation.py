@@ -43,6 +43,11 @@ def problems(config: Config) -> Iterator[Problem]:
     for key in ("message_bytes", "concurrent_calls", "default_deadline", "max_deadline"):
         if getattr(config.limits, key) <= 0:
             yield Problem(f"limits.{key} must be above 0", "leave it out for the default")
+    yield from _upkeep(config)
+    if config.files.cache_entries < 0:
+        yield Problem("files.cache_entries must not be negative", "0 keeps nothing in memory")
+    if not 0 <= config.files.trash_seconds < float("inf"):
+        yield Problem("files.trash_seconds must be a number from 0 on", "0 leaves the trash to those who empty it")
     if config.parsed.max_bytes < 0 or config.parsed.ttl < 1:
         yield Problem(
             "parsed.max_bytes must not be negative, and parsed.ttl at least 1", "leave them out for the defaults"
@@ -133,6 +138,21 @@ def _metastore(config: Config) -> Iterator[Problem]:
         joined(config)
     except ValueError as error:
         yield Problem(str(error), "--raft-join HOST:PORT of a running node's gRPC port")
+
+
+def _upkeep(config: Config) -> Iterator[Problem]:
+    objects = config.objects
+    if objects.gc_grace <= objects.touch_seconds:
+        yield Problem(
+            f"objects.gc_grace, {objects.gc_grace:g} s, is not longer than objects.touch_seconds, {objects.touch_seconds:g} s:"
+            " what was just asked for could be collected",
+            "an hour is usual; it must be longer than any client takes between storing bytes and referring to them",
+        )
+    for key in ("gc_every", "scrub_every"):
+        if getattr(objects, key) < 0:
+            yield Problem(f"objects.{key} must not be negative", "0 leaves it to whoever asks for it")
+    if objects.scrub_bytes_per_second <= 0:
+        yield Problem("objects.scrub_bytes_per_second must be above 0", "leave it out for the default")
 
 
 def _certificates(config: Config) -> Iterator[Problem]:

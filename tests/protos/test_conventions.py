@@ -36,6 +36,7 @@ SAFE_TWICE = {
     "quartet.files.v1.FileService.SetQuota": "a second one sets the same limits",
     "quartet.files.v1.FileService.RemoveQuota": "a second one finds no quota and says so",
     "quartet.files.v1.FileService.RenewLock": "a second renewal gives a lock its full time as the first did",
+    "quartet.maintenance.v1.MaintenanceService.Collect": "a second round finds what the first one left",
     "quartet.objects.v1.ObjectService.PutStream": "the digest of the bytes makes a second put the same put",
     "quartet.objects.v1.ObjectService.Pin": "the pin's id, which its caller chooses, makes a second pin the same pin",
     "quartet.objects.v1.ObjectService.Unpin": "a pin that is gone cannot end again",

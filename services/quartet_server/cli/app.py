@@ -19,6 +19,7 @@ from quartet_server.cli import (
     contents,
     demo,
     files,
+    maintenance,
     nodes,
     objects,
     quotas,
@@ -28,6 +29,7 @@ from quartet_server.cli import (
     trash,
     version,
     versions,
+    watch,
     workspaces,
     xattrs,
 )
@@ -56,6 +58,7 @@ def create(environ: Mapping[str, str]) -> App:
     check.register(app, sources, environ)
     version.register(app)
     files.register(app)
+    watch.register(app)
     contents.register(app)
     trash.register(app)
     quotas.register(app)
@@ -64,6 +67,7 @@ def create(environ: Mapping[str, str]) -> App:
     versions.register(app)
     settings.register(app)
     objects.register(app)
+    maintenance.register(app)
     workspaces.register(app)
     nodes.register(app)
     demo.register(app)

@@ -30,6 +30,8 @@ def register(app: App) -> None:
     ) -> None:
         """Store files and print their digests; what is there already is not sent again.
 
+        Blobs that nothing refers to, and nobody pins, are collected after a while: objects.gc_grace.
+
         **Example**: `quartet objects put report.pdf photo.jpg`
         """
         if not paths:

@@ -10,6 +10,7 @@ from quartet_server.errors import EtagStale, FieldInvalid, QuartetError
 from quartet_server.files import keys, principals
 from quartet_server.files.paths import Path
 from quartet_server.meta import ops
+from quartet_server.meta.snapshot import KeyValue
 from raftmeta.etcd import rpc_pb2
 
 DIRECTORY = pb.ENTRY_TYPE_DIRECTORY
@@ -122,6 +123,25 @@ def entry(path: str, name: str, ino: int, inode: storage_pb2.Inode, revision: in
         revision=revision,
         stored=inode.type == FILE and (inode.HasField("content") or not inode.attributes.size),
     )
+
+
+def image(ino: int, inode: storage_pb2.Inode) -> bytes:
+    """Return all that `entry` tells of an inode wherever it is, as bytes of an entry; contents are not among it."""
+    return entry("", "", ino, inode).SerializeToString()
+
+
+def image_of(kv: KeyValue) -> bytes:
+    """Return the image of the inode that a key and its value are."""
+    return image(keys.parse(kv.key).ino, storage_pb2.Inode.FromString(kv.value))
+
+
+def shown(path: str, name: str, image: bytes, revision: int) -> pb.Entry:
+    """Tell an image as the entry at a path."""
+    told = pb.Entry.FromString(image)
+    told.path = path
+    told.name = name
+    told.revision = revision
+    return told
 
 
 def failure(error: QuartetError) -> pb.Failure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from quartet_server.errors import DigestMismatch, FieldInvalid
 
@@ -14,8 +14,7 @@ LARGEST = 1 << 40
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Digest:
+class Digest(NamedTuple):
     """Names a blob; two blobs with equal digests are one.
 
     Attributes:

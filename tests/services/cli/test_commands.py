@@ -61,6 +61,69 @@ def test_files_are_made_shown_moved_and_removed(quartet: Any) -> None:
     assert quartet("trash", "list", "-o", "json") == []
 
 
+def test_commands_take_several_paths(quartet: Any) -> None:
+    assert [row["path"] for row in quartet("mkdir", "/m", "/m/a", "/m/b", "-o", "json")] == ["/m", "/m/a", "/m/b"]
+    assert [row["path"] for row in quartet("touch", "/m/f", "/m/g", "-o", "json")] == ["/m/f", "/m/g"]
+    assert quartet("ls", "/m/a", "/m") == "/m/a:\n\n/m:\na\nb\nf\ng\n"
+    assert [row["path"] for row in quartet("ls", "/m/f", "/m", "-o", "json")] == [
+        "/m/f", "/m/a", "/m/b", "/m/f", "/m/g",
+    ]  # fmt: skip
+    assert [row["path"] for row in quartet("mv", "/m/f", "/m/g", "/m/a", "-o", "json")] == ["/m/a/f", "/m/a/g"]
+    with pytest.raises(CommandError, match="is not a directory"):
+        quartet("mv", "/m/a/f", "/m/a/g", "/m/no")
+    with pytest.raises(CommandError, match="is not a directory"):
+        quartet("mv", "/m/a/f", "/m/no/")
+    with pytest.raises(CommandError, match="and where to"):
+        quartet("mv", "/m/a/f")
+    with pytest.raises(CommandError, match="FILE_NOT_FOUND"):
+        quartet("rm", "/m/a/f", "/m/a/no")
+    assert len(quartet("rm", "-f", "/m/a/f", "/m/a/g", "/m/b", "-o", "json")) == 2
+    with pytest.raises(CommandError, match="goes with -r"):
+        quartet("rm", "--permanent", "/m")
+    quartet("rm", "-r", "--permanent", "/m")
+
+
+def test_a_tree_is_drawn_as_deep_as_asked_and_shows_where_links_lead(quartet: Any) -> None:
+    quartet("mkdir", "-p", "/t/a/b")
+    quartet("ln", "a/b", "/t/link")
+    assert quartet("tree", "/t", "--depth", "1") == "/t\n├── a\n└── link -> a/b\n\n1 directories, 1 files\n"
+    assert [row["path"] for row in quartet("tree", "/t", "-L", "2", "-o", "json")] == ["/t/a", "/t/a/b", "/t/link"]
+    assert quartet("tree", "/t/link").startswith("/t/link\n")
+    assert "link -> a/b" in quartet("ls", "-l", "/t")
+    with pytest.raises(CommandError, match="from 0 on"):
+        quartet("tree", "--depth", "-1")
+    quartet("rm", "-r", "--permanent", "/t")
+
+
+def test_what_happened_is_watched_from_a_revision_on(quartet: Any) -> None:
+    first = quartet("mkdir", "/w", "-o", "json")["revision"]
+    quartet("touch", "/w/f")
+    quartet("mkdir", "/w/d")
+    quartet("mv", "/w/f", "/w/d/g")
+    quartet("xattr", "set", "/w/d/g", "k", "v")
+    quartet("rm", "/w/d/g")
+    lines = quartet("watch", "/w", "-r", "--from", str(first), "-n", "6", "--output=json").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [(row["event"], row["path"], row["old_path"]) for row in rows] == [
+        ("created", "/w", None),
+        ("created", "/w/f", None),
+        ("created", "/w/d", None),
+        ("renamed", "/w/d/g", "/w/f"),
+        ("xattr", "/w/d/g", None),
+        ("deleted", "/w/d/g", None),
+    ]
+    assert [row["xattr"] for row in rows] == [None] * 4 + ["k", None]
+    assert [row["type"] for row in rows[:3]] == ["directory", "file", "directory"]
+    resumed = quartet("watch", "/w", "--from", str(rows[1]["revision"] + 1), "-n", "2")
+    assert [line.split(maxsplit=1)[1] for line in resumed.splitlines()] == [
+        "created   /w/d/",
+        "renamed   /w/f -> /w/d/g",
+    ]
+    with pytest.raises(CommandError, match="from 0 on"):
+        quartet("watch", "--count", "-1")
+    quartet("rm", "-r", "--permanent", "/w")
+
+
 def test_entries_are_found_by_pattern_name_and_type(quartet: Any) -> None:
     quartet("mkdir", "-p", "/find/src/py")
     quartet("mkdir", "/find/src/js")

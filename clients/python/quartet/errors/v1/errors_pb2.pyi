@@ -324,10 +324,27 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
     """
+    ERROR_REASON_STAGING_LOST: _ErrorReason.ValueType  # 125
+    """ERROR_REASON_STAGING_LOST (ABORTED): the tree that the call was building out of sight was given up before it was
+    whole, because its node showed no sign of life for ten minutes. Nothing was changed.
+
+        {"reason": "STAGING_LOST", "domain": "quartet.dev", "metadata": {"hint": "call again"}}
+    """
     ERROR_REASON_LOCK_HELD: _ErrorReason.ValueType  # 83
     """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
 
         {"reason": "LOCK_HELD", "domain": "quartet.dev", "metadata": {"path": "/docs", "owner": "agent-7", "hint": "try again when it is released or has expired"}}
+    """
+    ERROR_REASON_UPLOAD_EXPIRED: _ErrorReason.ValueType  # 105
+    """ERROR_REASON_UPLOAD_EXPIRED (ABORTED): bytes of a write were collected before it referred to them, as the node was
+    stopped for longer than `objects.gc_grace` in the middle of it. Nothing was changed.
+
+        {"reason": "UPLOAD_EXPIRED", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "send the bytes again"}}
+    """
+    ERROR_REASON_COLLECTION_RUNNING: _ErrorReason.ValueType  # 106
+    """ERROR_REASON_COLLECTION_RUNNING (ABORTED): the node, or another one that shares its store of blobs, is collecting already.
+
+        {"reason": "COLLECTION_RUNNING", "domain": "quartet.dev", "metadata": {"node": "n1", "hint": "try again when it has ended; quartet gc --report"}}
     """
     ERROR_REASON_STORE_FULL: _ErrorReason.ValueType  # 36
     """ERROR_REASON_STORE_FULL (RESOURCE_EXHAUSTED): the metadata store has reached its quota, or the disk is full.
@@ -732,10 +749,27 @@ changed.
 
     {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
 """
+ERROR_REASON_STAGING_LOST: ErrorReason.ValueType  # 125
+"""ERROR_REASON_STAGING_LOST (ABORTED): the tree that the call was building out of sight was given up before it was
+whole, because its node showed no sign of life for ten minutes. Nothing was changed.
+
+    {"reason": "STAGING_LOST", "domain": "quartet.dev", "metadata": {"hint": "call again"}}
+"""
 ERROR_REASON_LOCK_HELD: ErrorReason.ValueType  # 83
 """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
 
     {"reason": "LOCK_HELD", "domain": "quartet.dev", "metadata": {"path": "/docs", "owner": "agent-7", "hint": "try again when it is released or has expired"}}
+"""
+ERROR_REASON_UPLOAD_EXPIRED: ErrorReason.ValueType  # 105
+"""ERROR_REASON_UPLOAD_EXPIRED (ABORTED): bytes of a write were collected before it referred to them, as the node was
+stopped for longer than `objects.gc_grace` in the middle of it. Nothing was changed.
+
+    {"reason": "UPLOAD_EXPIRED", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "send the bytes again"}}
+"""
+ERROR_REASON_COLLECTION_RUNNING: ErrorReason.ValueType  # 106
+"""ERROR_REASON_COLLECTION_RUNNING (ABORTED): the node, or another one that shares its store of blobs, is collecting already.
+
+    {"reason": "COLLECTION_RUNNING", "domain": "quartet.dev", "metadata": {"node": "n1", "hint": "try again when it has ended; quartet gc --report"}}
 """
 ERROR_REASON_STORE_FULL: ErrorReason.ValueType  # 36
 """ERROR_REASON_STORE_FULL (RESOURCE_EXHAUSTED): the metadata store has reached its quota, or the disk is full.
