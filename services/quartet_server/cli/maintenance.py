@@ -150,6 +150,8 @@ def _round(client: Client, zones: Sequence[str], status: Status, *, run: bool) -
     for told in client.maintenance.collect(run=run, zones=zones):
         done.node, done.shared = told.node, told.shared
         found = told.collection
+        if not told.HasField("collection"):
+            continue
         status.update(f"{told.node}, zone {found.zone}: {found.examined} blobs")
         if told.done:
             done.rows.append({"node": told.node, **_collection(found)})

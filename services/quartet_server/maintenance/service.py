@@ -65,6 +65,7 @@ class MaintenanceService(maintenance_pb2_grpc.MaintenanceServiceServicer):
         if len(request.zones) > ZONES:
             raise FieldInvalid.of("zones", f"{len(request.zones)} were given, at most {ZONES} are taken")
         zones = [check_zone(zone) for zone in dict.fromkeys(request.zones)]
+        yield pb.CollectResponse(node=self._upkeep.node, shared=self._upkeep.shared)
         async with aclosing(self._upkeep.collect(zones, dry=not request.run)) as rounds:
             async for tally, done in rounds:
                 yield pb.CollectResponse(

@@ -224,7 +224,7 @@ class CollectResponse(_message.Message):
     """The zone is done."""
     @_builtins.property
     def collection(self) -> Global___Collection:
-        """What was found and done in the zone so far."""
+        """What was found and done in the zone so far; unset in the first answer."""
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ class MaintenanceServiceStub:
     Collect: _grpc.UnaryStreamMultiCallable[_maintenance_pb2.CollectRequest, _maintenance_pb2.CollectResponse]
     """Collect does a round over the blobs that the called node keeps: what nothing leads to and nobody has put or asked for within
     the grace (`objects.gc_grace`) is condemned; what an earlier round condemned a grace ago, and nothing leads to still, goes. Without `run` it
-    only counts. Answers come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
+    only counts. The first answer names the node; others come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
     node is everybody's. ABORTED (COLLECTION_RUNNING) while another round runs; DATA_LOSS (CONTENT_LOST) when a file's
     list of chunks cannot be read, and whatever else keeps a holder of blobs from saying all it keeps: then nothing was changed.
     """
@@ -70,7 +70,7 @@ class MaintenanceServiceAsyncStub(MaintenanceServiceStub):
     Collect: _aio.UnaryStreamMultiCallable[_maintenance_pb2.CollectRequest, _maintenance_pb2.CollectResponse]  # type: ignore[assignment]
     """Collect does a round over the blobs that the called node keeps: what nothing leads to and nobody has put or asked for within
     the grace (`objects.gc_grace`) is condemned; what an earlier round condemned a grace ago, and nothing leads to still, goes. Without `run` it
-    only counts. Answers come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
+    only counts. The first answer names the node; others come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
     node is everybody's. ABORTED (COLLECTION_RUNNING) while another round runs; DATA_LOSS (CONTENT_LOST) when a file's
     list of chunks cannot be read, and whatever else keeps a holder of blobs from saying all it keeps: then nothing was changed.
     """
@@ -101,7 +101,7 @@ class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_maintenance_pb2.CollectResponse], _abc.AsyncIterator[_maintenance_pb2.CollectResponse]]:
         """Collect does a round over the blobs that the called node keeps: what nothing leads to and nobody has put or asked for within
         the grace (`objects.gc_grace`) is condemned; what an earlier round condemned a grace ago, and nothing leads to still, goes. Without `run` it
-        only counts. Answers come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
+        only counts. The first answer names the node; others come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
         node is everybody's. ABORTED (COLLECTION_RUNNING) while another round runs; DATA_LOSS (CONTENT_LOST) when a file's
         list of chunks cannot be read, and whatever else keeps a holder of blobs from saying all it keeps: then nothing was changed.
         """
