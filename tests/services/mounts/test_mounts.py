@@ -376,3 +376,19 @@ async def test_the_check_and_the_measure_of_the_tree_look_where_the_bytes_are(at
     assert not [one.finding for one in found if one.HasField("finding")]
     [usage] = [row async for row in at.client.maintenance.usage("/m")]
     assert (usage.logical_bytes, usage.lost_chunks) == (20_000, 0)
+
+
+async def test_a_snapshot_has_bytes_of_its_own_whatever_becomes_of_the_mount(at: Mounting) -> None:
+    files = at.client.files
+    number = (await at.client.mounts.mount("/m", "one", at.url("one"), create=True)).number
+    data = {"/m/one": noise(20_000, 1), "/m/many": noise(BIG, 2)}
+    for path, content in data.items():
+        await files.write(path, content)
+    made = await at.client.snapshots.create("/m")
+    for path in data:
+        await files.delete(path)
+    await at.client.mounts.unmount("one", drain=True)
+    await at.client.snapshots.branch(made.id, "/back")
+    for path, content in data.items():
+        assert await files.read(path.replace("/m", "/back")) == content
+    assert not [one for one in await at.client.mounts.list() if one.number == number]
