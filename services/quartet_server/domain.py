@@ -27,6 +27,8 @@ class Resources:
         config: The node's effective configuration.
         metastore: Quartet's own keyspace.
         objects: The store of blobs; None when no service of the node needs one.
+        local_objects: This node's share of it, on which its collector and its scrub work; the same as `objects` where all
+            nodes share one store, or there is one node.
         member: This process's end of the cluster; None when the store is external.
         address: HOST:PORT by which clients reach this node.
         clock: Seconds since 1970, as this machine has them.
@@ -44,6 +46,7 @@ class Resources:
     clock: Callable[[], float]
     new_id: Callable[[], str]
     objects: BlobStore | None = None
+    local_objects: BlobStore | None = None
     holders: Sequence[Holder] = ()
     upkeep: Upkeep | None = None
     registry: CollectorRegistry | None = None

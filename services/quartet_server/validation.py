@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quartet_server.addresses import Address
-from quartet_server.config import SERVICES, Config
+from quartet_server.config import SERVICES, Config, Objects
 from quartet_server.rpc.port import PortRefused
 from quartet_server.rpc.port import check as check_port
 from raftmeta.tls import TlsError, TlsFiles, server_context
@@ -43,6 +43,7 @@ def problems(config: Config) -> Iterator[Problem]:
     for key in ("message_bytes", "concurrent_calls", "default_deadline", "max_deadline"):
         if getattr(config.limits, key) <= 0:
             yield Problem(f"limits.{key} must be above 0", "leave it out for the default")
+    yield from _objects(config.objects)
     yield from _upkeep(config)
     if config.files.cache_entries < 0:
         yield Problem("files.cache_entries must not be negative", "0 keeps nothing in memory")
@@ -54,6 +55,19 @@ def problems(config: Config) -> Iterator[Problem]:
         )
     if config.limits.drain < 0:
         yield Problem("limits.drain must not be negative", "0 ends calls in flight at once")
+
+
+def _objects(objects: Objects) -> Iterator[Problem]:
+    """Yield what is wrong with how blobs are copied between nodes."""
+    bounds = {
+        "replicas": (1, 7),
+        "absent_seconds": (10, 1e9),
+        "peer_seconds": (0.5, 60),
+        "repair_bytes": (1 << 16, 1 << 50),
+    }
+    for key, (least, most) in bounds.items():
+        if not least <= getattr(objects, key) <= most:
+            yield Problem(f"objects.{key} must be from {least} to {most:g}", "leave it out for the default")
 
 
 def tls_files(config: Config) -> TlsFiles | None:

@@ -12,6 +12,12 @@ CONTRACT = ("raftmeta.metastore", "raftmeta.errors", "raftmeta.etcd")
 """What a domain service may know of the Metastore."""
 PILLAR = ("quartet_server.objects.contract", "quartet_server.objects.digest", "quartet_server.objects.chunking")
 """What a domain service may know of the ObjectStore: its contract, its names, and where large contents are cut."""
+MEMBERSHIP = {
+    "cluster": ("raftmeta.consensus.contract", "raftmeta.identity", "raftmeta.pki"),
+    "objects": ("raftmeta.consensus.contract",),
+}
+"""What a domain may know besides: who lets members in has to know what a member is, and to sign its certificate; who
+spreads blobs over the members has to know them."""
 TREE = ("quartet_server.files.places",)
 """What a domain service may know of the tree of files: where paths lead, and where a directory is now."""
 KNOWN = {
@@ -20,8 +26,6 @@ KNOWN = {
 }
 """What a domain may know besides: the operators' service is a face on what collects blobs and what checks the tree; versions
 are inodes that were, and a rollback is a write like any other of the tree's."""
-MEMBERSHIP = {"cluster": ("raftmeta.consensus.contract", "raftmeta.identity", "raftmeta.pki")}
-"""What a domain may know besides: who lets members in has to know what a member is, and to sign its certificate."""
 
 
 def domains() -> list[Path]:
