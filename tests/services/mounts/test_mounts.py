@@ -390,5 +390,5 @@ async def test_a_snapshot_has_bytes_of_its_own_whatever_becomes_of_the_mount(at:
     await at.client.mounts.unmount("one", drain=True)
     await at.client.snapshots.branch(made.id, "/back")
     for path, content in data.items():
-        assert await files.read(path.replace("/m", "/back")) == content
+        assert await files.read(path.replace("/m/", "/back/")) == content
     assert not [one for one in await at.client.mounts.list() if one.number == number]
