@@ -5,23 +5,24 @@ QuartetError
 │                           DigestMismatch SizeMismatch FileTooLarge
 ├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
 ├── Unauthenticated         CertificateRequired
-├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
+├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid NodeRequired
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
-│                           BlobNotFound TrashNotFound QuotaNotFound VersionNotFound
+│                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound VersionNotFound
 │                           WorkspaceNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
-│                           QuotaCrossed PrincipalRootLost
-├── Aborted                 EtagStale Contention LockHeld StagingLost
+│                           QuotaCrossed PrincipalRootLost SnapshotReferenced
+├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
+│                           CollectionRunning PlacementStale
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
-│                           ObjectStoreUnreachable VersionsBehind
+│                           ObjectStoreUnreachable CopiesUnreachable BlobUnreachable VersionsBehind
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
-├── DataLoss                StoreCorrupt BlobCorrupt ContentLost
+├── DataLoss                StoreCorrupt BlobCorrupt ContentLost SnapshotDamaged
 └── Internal                InternalFault
 
 A branch has a status code, a leaf has a reason: the one of `quartet.errors.v1.ErrorReason` whose name it bears.
@@ -170,6 +171,10 @@ class JoinTokenInvalid(PermissionDenied, hint="quartet node token"):
     """A join token is unknown, used up or expired."""
 
 
+class NodeRequired(PermissionDenied, hint="give the node a certificate of its own: quartet cert node NAME"):
+    """A call that only nodes of the cluster make to each other."""
+
+
 class NotFound(QuartetError, code=_C.NOT_FOUND):
     """The named thing is not there."""
 
@@ -208,6 +213,10 @@ class TrashNotFound(NotFound, hint="quartet trash list"):
 
 class QuotaNotFound(NotFound, hint="quartet quota set PATH --bytes N"):
     """The directory has no quota of its own."""
+
+
+class SnapshotNotFound(NotFound, hint="quartet snapshot log"):
+    """There is no such snapshot, or ref."""
 
 
 class VersionNotFound(NotFound, hint="quartet versions list PATH"):
@@ -329,7 +338,11 @@ class BlobInUse(FailedPrecondition, hint="leave it to collection, or end the pin
 class ObjectsNotShared(
     FailedPrecondition, hint="name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"
 ):
-    """A node of several was to keep bytes on a disk that no other node sees."""
+    """A node with an external Metastore was to keep bytes on a disk that no other node sees."""
+
+
+class SnapshotReferenced(FailedPrecondition, hint="quartet snapshot ref rm NAME"):
+    """A ref names the snapshot that was to be given up."""
 
 
 class Aborted(QuartetError, code=_C.ABORTED):
@@ -350,6 +363,22 @@ class StagingLost(Aborted, hint="call again"):
 
 class LockHeld(Aborted, hint="try again when it is released or has expired"):
     """Somebody else holds the lock."""
+
+
+class SnapshotParentMoved(Aborted, hint="quartet snapshot log PATH"):
+    """Another snapshot is the newest than the one that was expected."""
+
+
+class PlacementStale(Aborted):
+    """A node goes by another placement of blobs than the one it calls."""
+
+
+class UploadExpired(Aborted, hint="send the bytes again"):
+    """Bytes of a write were collected before it referred to them; nothing was changed."""
+
+
+class CollectionRunning(Aborted, hint="try again when it has ended; quartet gc --report"):
+    """Somebody is collecting the same store already."""
 
 
 class ResourceExhausted(QuartetError, code=_C.RESOURCE_EXHAUSTED):
@@ -408,6 +437,14 @@ class ObjectStoreUnreachable(Unavailable, hint="quartet check"):
     """The store of blobs does not answer, or does not let this node in."""
 
 
+class CopiesUnreachable(Unavailable, hint="quartet objects status"):
+    """Too few nodes could take the copies of a blob."""
+
+
+class BlobUnreachable(Unavailable, hint="quartet objects status"):
+    """No node that answers has the blob, and one that does not answer may have it."""
+
+
 class VersionsBehind(Unavailable):
     """More changes of files wait to be recorded than one call looks at."""
 
@@ -442,6 +479,10 @@ class BlobCorrupt(DataLoss, hint="upload it again: that replaces the damaged cop
 
 class ContentLost(DataLoss, hint="write the file again"):
     """A file refers to bytes that the store of blobs does not have."""
+
+
+class SnapshotDamaged(DataLoss):
+    """A part of a snapshot is gone, or is not what it should be."""
 
 
 class Internal(QuartetError, code=_C.INTERNAL):

@@ -8,9 +8,11 @@ from types import TracebackType
 
 from quartet._aio_cluster import AsyncCluster
 from quartet._aio_files import AsyncFiles
+from quartet._aio_maintenance import AsyncMaintenance
 from quartet._aio_objects import AsyncObjects
 from quartet._aio_parsed import AsyncParsed
 from quartet._aio_settings import AsyncSettings
+from quartet._aio_snapshots import AsyncSnapshots
 from quartet._aio_transport import AsyncTransport
 from quartet._aio_versions import AsyncVersions
 from quartet._aio_workspaces import AsyncWorkspaces
@@ -62,7 +64,9 @@ class AsyncClient:
         self.files = AsyncFiles(self._transport)
         self.objects = AsyncObjects(self._transport)
         self.settings = AsyncSettings(self._transport)
+        self.snapshots = AsyncSnapshots(self._transport)
         self.cluster = AsyncCluster(self._transport)
+        self.maintenance = AsyncMaintenance(self._transport)
         self.versions = AsyncVersions(self._transport)
         self.workspaces = AsyncWorkspaces(self._transport)
         self.parsed = AsyncParsed(self._transport)

@@ -7,11 +7,13 @@ from types import TracebackType
 
 from quartet._cluster import Cluster
 from quartet._files import Files
+from quartet._maintenance import Maintenance
 from quartet._memory import MEMORY, MemoryNode
 from quartet._objects import Objects
 from quartet._options import TLS, Options, endpoints_of
 from quartet._parsed import Parsed
 from quartet._settings import Settings
+from quartet._snapshots import Snapshots
 from quartet._transport import Transport
 from quartet._versions import Versions
 from quartet._workspaces import Workspaces
@@ -33,7 +35,9 @@ class Client:
         files: Directories, files and their attributes.
         objects: Blobs by their digest.
         settings: Settings and feature flags.
+        snapshots: Directories as they were.
         cluster: Nodes, leadership and zones.
+        maintenance: Collection, checks, and what takes how much room.
         versions: What files were before.
         workspaces: Directories that have a name.
         parsed: What parsers made of files, for a while.
@@ -85,7 +89,9 @@ class Client:
         self.files = Files(self._transport)
         self.objects = Objects(self._transport)
         self.settings = Settings(self._transport)
+        self.snapshots = Snapshots(self._transport)
         self.cluster = Cluster(self._transport)
+        self.maintenance = Maintenance(self._transport)
         self.versions = Versions(self._transport)
         self.workspaces = Workspaces(self._transport)
         self.parsed = Parsed(self._transport)

@@ -19,12 +19,14 @@ from quartet_server.cli import (
     contents,
     demo,
     files,
+    maintenance,
     nodes,
     objects,
     quotas,
     roots,
     serve,
     settings,
+    snapshots,
     trash,
     version,
     versions,
@@ -65,7 +67,9 @@ def create(environ: Mapping[str, str]) -> App:
     xattrs.register(app)
     versions.register(app)
     settings.register(app)
+    snapshots.register(app)
     objects.register(app)
+    maintenance.register(app)
     workspaces.register(app)
     nodes.register(app)
     demo.register(app)
