@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quartet_server.errors import FieldInvalid, MountRefused
 from quartet_server.objects.mounts.addresses import address, parsed
@@ -42,6 +42,7 @@ def test_what_is_no_place_of_a_store_is_refused(url: str) -> None:
     assert list(caught.value.violations) == ["url"]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.text(max_size=60) | st.builds("{}://{}".format, st.sampled_from(["s3", "file", "gs", "x"]), st.text(max_size=40))
 )
@@ -121,6 +122,7 @@ def test_a_directory_is_below_what_is_listed_once_links_are_resolved_and_holds_n
             policy.folder(f"{root.as_uri()}/{name}")
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.from_regex(r"[a-z][a-z0-9-]{0,62}", fullmatch=True), st.integers(0, 2**63))
 def test_an_address_names_a_zone_and_a_store(zone: str, number: int) -> None:
     assert parsed(address(zone, number)) == (zone, number)
