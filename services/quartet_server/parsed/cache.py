@@ -83,10 +83,11 @@ class ParsedCache:
         """Do some work on the table, which is opened when it is needed first. In the thread."""
         try:
             return work(self._opened())
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - what rot on a disk makes SQLite answer raises anything
             self.failures += 1
             _log.warning("the cache of parsed contents failed", error=str(error))
-            if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _DAMAGED or not isinstance(error, sqlite3.Error | OSError):
                 self._throw_away()
             else:
                 self._close()  # its figures may be wrong after half a change

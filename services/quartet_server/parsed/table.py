@@ -29,11 +29,17 @@ _GET = "SELECT expires, sum, value FROM entry " + _NAMED  # noqa: S608 - all of 
 _TOUCH = "UPDATE entry SET used = ? " + _NAMED  # noqa: S608 - likewise
 
 
+class DamagedError(Exception):
+    """The file is not what was written."""
+
+
 class Table:
     """Entries below a bound of bytes, on disk.
 
+    The file is read through and checked when it is opened: a page that rotted may otherwise hide what is put later.
+
     What survives a crash is what SQLite's log has: an entry that was put lately may be lost, none comes back wrong. Errors
-    of every method: sqlite3.Error.
+    of every method: sqlite3.Error; where a file has rotted, any other too.
 
     Attributes:
         entries: How many there are.
@@ -42,7 +48,7 @@ class Table:
     """
 
     def __init__(self, path: Path, limit: int, clock: Callable[[], float]) -> None:
-        """Open or make the file at `path`; `limit` in bytes, `clock` seconds since 1970. Raises sqlite3.Error."""
+        """Open or make the file at `path`; `limit` in bytes, `clock` seconds since 1970. Raises DamagedError, sqlite3.Error."""
         self._limit = limit
         self._clock = clock
         self._touched: dict[tuple[str, bytes, str, str], int] = {}
@@ -53,6 +59,7 @@ class Table:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(_SCHEMA)
+            self._check()
             count, cost, used = self._db.execute("SELECT COUNT(*), SUM(cost), MAX(used) FROM entry").fetchone()
             self.entries, self.bytes, self._uses = int(count), int(cost or 0), int(used or 0)
             self._make_room(0)  # the bound may have been larger
@@ -102,9 +109,14 @@ class Table:
 
     def close(self) -> None:
         """Write what is noted in memory, and let go of the file."""
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(Exception):
             self._flush()
         self._db.close()
+
+    def _check(self) -> None:
+        """Read the file through. Raises DamagedError, sqlite3.Error."""
+        if self._db.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+            raise DamagedError("the file of the cache has rotted")
 
     def _make_room(self, cost: int) -> None:
         """Remove what is over, then what was used the longest ago, until `cost` more bytes fit."""
