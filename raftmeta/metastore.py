@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 from raftmeta.etcd import rpc_pb2 as pb
 
@@ -42,6 +42,13 @@ class Metastore(Protocol):
     async def compact(self, request: pb.CompactionRequest) -> pb.CompactionResponse:
         """Forget versions superseded at or below a revision. Raises COMPACTED, FUTURE_REVISION."""
 
+    async def set_floor(self, holder: str, revision: int) -> bool:
+        """Keep history from a revision on for `holder` (1 to 128 bytes), however anybody compacts; 0 gives that up.
+
+        Returns whether the store does so: etcd knows no floors, and whoever compacts it must know what others still need.
+        The last floor of a holder counts, and outlives its process. Raises COMPACTED when that history is forgotten already.
+        """
+
     def watch(self, requests: AsyncIterator[pb.WatchRequest]) -> AsyncIterator[pb.WatchResponse]:
         """Watch: one stream carries many watchers, created and cancelled by `requests`; ends when `requests` ends.
 
@@ -64,3 +71,22 @@ class Metastore(Protocol):
 
     async def lease_leases(self, request: pb.LeaseLeasesRequest) -> pb.LeaseLeasesResponse:
         """List the leases."""
+
+
+@runtime_checkable
+class Local(Protocol):
+    """What a driver offers beside `Metastore` when the state is in this process: to be told of every change of it.
+
+    Concurrency: as for `Metastore`; the listener is called on the same event loop.
+    """
+
+    def follow(self, listener: Callable[[int, Sequence[bytes] | None], None]) -> Callable[[], None]:
+        """Tell `listener` of every step of this process's state; returns what ends that.
+
+        It is called at once with (current revision, None), then after every step that changed the keyspace, before any
+        coroutine of the loop can read what the step made: (newest revision, the keys that were put or deleted, those
+        that changed repeatedly perhaps repeatedly); None for the keys when anything may have changed. It must not block.
+        """
+
+    async def confirmed(self) -> None:
+        """Wait until what the listener was told covers every write acknowledged before. Raises as a linearizable read."""

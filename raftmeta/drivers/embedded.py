@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from raftmeta.config import MAX_LEASE_TTL
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import rpc_pb2 as pb
-from raftmeta.machine import checks
+from raftmeta.machine import Applied, checks
 from raftmeta.machine.ranges import Found, as_message, encode_range
 from raftmeta.v1 import command_pb2
 from raftmeta.watch import watch_replies, watch_stream
@@ -21,7 +21,7 @@ _FEW = 300
 
 
 class EmbeddedMetastore:
-    """A `raftmeta.metastore.Metastore` over one keyspace of a `Node`."""
+    """A `raftmeta.metastore.Metastore`, and `Local`, over one keyspace of a `Node`."""
 
     def __init__(self, node: Node, space: int) -> None:
         """Serve keyspace `space` of `node`."""
@@ -60,6 +60,27 @@ class EmbeddedMetastore:
         header = pb.ResponseHeader(revision=revision)
         self._node.complete(header)
         return header.SerializeToString()
+
+    def follow(self, listener: Callable[[int, Sequence[bytes] | None], None]) -> Callable[[], None]:
+        """See `Local.follow`."""
+        machine, space = self._machine, self._space
+
+        def applied(step: Applied) -> None:
+            if step.installed:
+                listener(machine.revisions(space)[0], None)
+                return
+            change = step.changes.get(space)
+            if change is not None and change.revisions:
+                keys = [one.key for _, changes in change.revisions for one in changes]
+                listener(change.revisions[-1][0], keys)
+
+        end = machine.on_applied(applied)
+        listener(machine.revisions(space)[0], None)
+        return end
+
+    async def confirmed(self) -> None:
+        """See `Local.confirmed`."""
+        await self._node.reads.confirmed()
 
     async def put(self, request: pb.PutRequest) -> pb.PutResponse:
         """See `Metastore.put`."""
@@ -100,6 +121,11 @@ class EmbeddedMetastore:
                 pass
         self._node.complete(answer.header)
         return answer
+
+    async def set_floor(self, holder: str, revision: int) -> bool:
+        """See `Metastore.set_floor`."""
+        await self._node.set_floor(self._space, holder, revision)
+        return True
 
     async def watch(self, requests: AsyncIterator[pb.WatchRequest]) -> AsyncIterator[pb.WatchResponse]:
         """See `Metastore.watch`."""

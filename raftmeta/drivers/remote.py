@@ -107,6 +107,10 @@ class RemoteMetastore:
         """See `Metastore.compact`. Compaction is the whole store's, whatever the prefix."""
         return await self._unary(lambda e: e.kv.Compact, request, repeatable=False)
 
+    async def set_floor(self, holder: str, revision: int) -> bool:
+        """See `Metastore.set_floor`. False: etcd's API has nothing that holds compaction back."""
+        return False
+
     async def lease_grant(self, request: pb.LeaseGrantRequest) -> pb.LeaseGrantResponse:
         """See `Metastore.lease_grant`."""
         return await self._unary(lambda e: e.lease.LeaseGrant, request, repeatable=False)

@@ -16,7 +16,7 @@ from cyclopts import Parameter, default_name_transform
 
 from raftmeta.serving import CallLimits
 
-SERVICES = ("cluster", "files", "objects", "settings")
+SERVICES = ("cluster", "files", "objects", "parsed", "settings", "versions", "workspaces")
 """Names that `services` takes: the domain services that a node can offer."""
 
 _SECRET = {("serve", "join")}
@@ -128,6 +128,28 @@ class Objects:
     """A hit renews a blob's time only when it is older than this; a bucket is asked at most once a day."""
 
 
+@Parameter(name="*", name_transform=_flags("files"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """The tree of files."""
+
+    cache_entries: int = 100_000
+    """Decoded inodes and directory entries kept in memory, about 400 bytes each; 0 keeps none. Not with an external store."""
+    trash_seconds: float = 30 * 86_400
+    """Seconds after which what is in the trash is deleted for good; 0 leaves it there until somebody empties it."""
+
+
+@Parameter(name="*", name_transform=_flags("parsed"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """The cache of what parsers made of files."""
+
+    max_bytes: int = 256 * 1024**2
+    """Bytes that the cache takes on the node's disk, about; 0 switches it off."""
+    ttl: float = 7 * 86_400.0
+    """Seconds for which an entry stays whose sender named none."""
+
+
 @Parameter(name="*", name_transform=_flags("limits"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits(CallLimits):
@@ -162,6 +184,8 @@ class Config:
     raft: Annotated[Raft, Parameter(group="Raft")] = field(default_factory=Raft)
     secrets: Annotated[Secrets, Parameter(group="Secrets")] = field(default_factory=Secrets)
     objects: Annotated[Objects, Parameter(group="Blobs")] = field(default_factory=Objects)
+    files: Annotated[Files, Parameter(group="Files")] = field(default_factory=Files)
+    parsed: Annotated[Parsed, Parameter(group="Parsed contents")] = field(default_factory=Parsed)
     limits: Annotated[Limits, Parameter(group="Limits")] = field(default_factory=Limits)
     log: Annotated[Log, Parameter(group="Log")] = field(default_factory=Log)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from grpc import aio
+from prometheus_client import CollectorRegistry
 
 from quartet_server.config import Config
 from raftmeta.metastore import Metastore
@@ -29,6 +30,7 @@ class Resources:
         address: HOST:PORT by which clients reach this node.
         clock: Seconds since 1970, as this machine has them.
         new_id: Draws an id nobody else has: 32 hexadecimal digits.
+        registry: What /metrics shows; None where nobody asks.
         holders: Whatever keeps blobs from being deleted, besides pins.
     """
 
@@ -40,6 +42,7 @@ class Resources:
     new_id: Callable[[], str]
     objects: BlobStore | None = None
     holders: Sequence[Holder] = ()
+    registry: CollectorRegistry | None = None
 
 
 class Domain(Protocol):

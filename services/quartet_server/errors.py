@@ -7,17 +7,18 @@ QuartetError
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
-│                           BlobNotFound TrashNotFound QuotaNotFound
-├── AlreadyExists           FileExists NodeExists ZoneExists
+│                           BlobNotFound TrashNotFound QuotaNotFound VersionNotFound
+│                           WorkspaceNotFound
+├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost
-├── Aborted                 EtagStale Contention LockHeld
+├── Aborted                 EtagStale Contention LockHeld StagingLost
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
-│                           ObjectStoreUnreachable
+│                           ObjectStoreUnreachable VersionsBehind
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
 ├── DataLoss                StoreCorrupt BlobCorrupt ContentLost
@@ -209,6 +210,14 @@ class QuotaNotFound(NotFound, hint="quartet quota set PATH --bytes N"):
     """The directory has no quota of its own."""
 
 
+class VersionNotFound(NotFound, hint="quartet versions list PATH"):
+    """The file never had this generation, or it is not kept any more."""
+
+
+class WorkspaceNotFound(NotFound, hint="quartet workspace ls"):
+    """No workspace has the name, or the directory none."""
+
+
 class AlreadyExists(QuartetError, code=_C.ALREADY_EXISTS):
     """The thing to create is there."""
 
@@ -223,6 +232,10 @@ class NodeExists(AlreadyExists, hint="quartet node list"):
 
 class ZoneExists(AlreadyExists):
     """The zone was created before."""
+
+
+class WorkspaceExists(AlreadyExists, hint="quartet workspace show NAME"):
+    """The name, or the directory, has a registration."""
 
 
 class FailedPrecondition(QuartetError, code=_C.FAILED_PRECONDITION):
@@ -331,6 +344,10 @@ class Contention(Aborted, hint="try again"):
     """Others kept changing the same thing; nothing was changed."""
 
 
+class StagingLost(Aborted, hint="call again"):
+    """A tree that was being built out of sight was given up before it could be shown; nothing was changed."""
+
+
 class LockHeld(Aborted, hint="try again when it is released or has expired"):
     """Somebody else holds the lock."""
 
@@ -389,6 +406,10 @@ class MetastoreUnreachable(Unavailable, hint="quartet check"):
 
 class ObjectStoreUnreachable(Unavailable, hint="quartet check"):
     """The store of blobs does not answer, or does not let this node in."""
+
+
+class VersionsBehind(Unavailable):
+    """More changes of files wait to be recorded than one call looks at."""
 
 
 class DeadlineExceeded(QuartetError, code=_C.DEADLINE_EXCEEDED):

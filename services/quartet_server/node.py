@@ -31,6 +31,8 @@ from quartet_server.objects import service as objects
 from quartet_server.objects.alone import SHARED, OneNodesBlobs
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.opening import open_store
+from quartet_server.objects.pins import Holder
+from quartet_server.parsed import service as parsed
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
 from quartet_server.removal import Removed, refuse_removed
@@ -39,6 +41,9 @@ from quartet_server.rpc.deadlines import Deadlines
 from quartet_server.rpc.interceptor import CallInterceptor
 from quartet_server.rpc.metrics import CallMetrics
 from quartet_server.settings import service as settings
+from quartet_server.versions import service as versions
+from quartet_server.versions.holding import HeldByVersions
+from quartet_server.workspaces import service as workspaces
 from raftmeta import services as etcd
 from raftmeta.config import QUARTET_SPACE, NodeConfig
 from raftmeta.drivers.remote import RemoteMetastore
@@ -52,11 +57,14 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "cluster": cluster.start,
     "files": files.start,
     "objects": objects.start,
+    "parsed": parsed.start,
     "settings": settings.start,
+    "versions": versions.start,
+    "workspaces": workspaces.start,
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "objects"))
+USES_OBJECTS = frozenset(("files", "objects", "parsed", "versions"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
@@ -215,11 +223,12 @@ class RunningNode:
             config=self.config,
             metastore=self.metastore,
             objects=blobs,
-            holders=(HeldByFiles(self.metastore, blobs),) if blobs is not None else (),
+            holders=self._holders(blobs) if blobs is not None else (),
             member=self.member,
             address=self.advertised,
             clock=time.time,
             new_id=new_id,
+            registry=self.registry,
         )
         domains = []
         for name in self.config.services:
@@ -228,6 +237,11 @@ class RunningNode:
             domain.add_to(server)
             domains.append(domain)
         return domains
+
+    def _holders(self, blobs: BlobStore) -> tuple[Holder, ...]:
+        """Return what keeps blobs, in the order in which it is asked: what files let go of, versions have by then."""
+        idle = versions.LATER if self.member is None else versions.SOON
+        return HeldByFiles(self.metastore, blobs), HeldByVersions(self.metastore, blobs, time.time, idle)
 
     @property
     def advertised(self) -> str:

@@ -43,6 +43,14 @@ def problems(config: Config) -> Iterator[Problem]:
     for key in ("message_bytes", "concurrent_calls", "default_deadline", "max_deadline"):
         if getattr(config.limits, key) <= 0:
             yield Problem(f"limits.{key} must be above 0", "leave it out for the default")
+    if config.files.cache_entries < 0:
+        yield Problem("files.cache_entries must not be negative", "0 keeps nothing in memory")
+    if not 0 <= config.files.trash_seconds < float("inf"):
+        yield Problem("files.trash_seconds must be a number from 0 on", "0 leaves the trash to those who empty it")
+    if config.parsed.max_bytes < 0 or config.parsed.ttl < 1:
+        yield Problem(
+            "parsed.max_bytes must not be negative, and parsed.ttl at least 1", "leave them out for the defaults"
+        )
     if config.limits.drain < 0:
         yield Problem("limits.drain must not be negative", "0 ends calls in flight at once")
 

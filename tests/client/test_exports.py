@@ -7,7 +7,21 @@ import subprocess
 import sys
 
 import quartet
-from quartet import _aio_cluster, _aio_files, _aio_settings, _cluster, _errors, _files, _settings
+from quartet import (
+    _aio_cluster,
+    _aio_files,
+    _aio_parsed,
+    _aio_settings,
+    _aio_versions,
+    _aio_workspaces,
+    _cluster,
+    _errors,
+    _files,
+    _parsed,
+    _settings,
+    _versions,
+    _workspaces,
+)
 
 
 def test_all_is_sorted_and_names_what_is_there() -> None:
@@ -33,6 +47,9 @@ def test_the_asyncio_twins_have_the_same_methods_and_arguments() -> None:
         (_files.Files, _aio_files.AsyncFiles),
         (_settings.Settings, _aio_settings.AsyncSettings),
         (_cluster.Cluster, _aio_cluster.AsyncCluster),
+        (_versions.Versions, _aio_versions.AsyncVersions),
+        (_parsed.Parsed, _aio_parsed.AsyncParsed),
+        (_workspaces.Workspaces, _aio_workspaces.AsyncWorkspaces),
     )
     for one, other in pairs:
         mine = {name: method for name, method in vars(one).items() if not name.startswith("_")}

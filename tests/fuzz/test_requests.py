@@ -22,6 +22,7 @@ from quartet.cluster.v1 import cluster_pb2
 from quartet.files.v1 import files_pb2
 from quartet.objects.v1 import objects_pb2
 from quartet.settings.v1 import settings_pb2
+from quartet.versions.v1 import versions_pb2
 from quartet.wire.reapi import bytestream_pb2, capabilities_pb2, cas_pb2
 
 UNREADABLE = ("grpc: error unmarshalling request", "grpc: failed to unmarshal the received message")
@@ -126,7 +127,16 @@ def test_hostile_requests_to_every_method_harm_nobody(target: Target) -> None:
 def test_reflection_lists_every_service_there_is(tmp_path: pytest.TempPathFactory, target: Target) -> None:
     if not target.quartet:
         pytest.skip("raftmeta alone offers no reflection; its services are those of its descriptors")
-    files = (cluster_pb2, files_pb2, objects_pb2, settings_pb2, bytestream_pb2, capabilities_pb2, cas_pb2)
+    files = (
+        cluster_pb2,
+        files_pb2,
+        objects_pb2,
+        settings_pb2,
+        versions_pb2,
+        bytestream_pb2,
+        capabilities_pb2,
+        cas_pb2,
+    )
     ours = {service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()}
     etcd = {method.containing_service.full_name for method in etcd_methods() if method.containing_service}
     others = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}

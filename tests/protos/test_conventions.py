@@ -46,6 +46,8 @@ SAFE_TWICE = {
     "quartet.cluster.v1.ClusterService.Leave": "who has left cannot leave again",
     "quartet.cluster.v1.ClusterService.TransferLeadership": "whoever leads already need not take over",
     "quartet.cluster.v1.ClusterService.CreateZone": "the zone's name makes a second creation an ALREADY_EXISTS",
+    "quartet.parsed.v1.ParsedService.PutParsed": "a second put keeps the same entry",
+    "quartet.parsed.v1.ParsedService.DeleteParsed": "an entry that is gone cannot be forgotten again",
     "quartet.settings.v1.SettingsService.RotateKey": "a second rotation is one key more and no value less",
 }
 """Calls that need no request id, and why a repetition does no harm."""

@@ -34,6 +34,7 @@ COMMANDS = [
     *(["trash", word] for word in ("list", "restore", "empty")),
     *(["quota", word] for word in ("set", "show", "rm")),
     *(["xattr", word] for word in ("list", "get", "set", "rm")),
+    *(["workspace", word] for word in ("register", "ls", "show", "rm", "load")),
     *(["root", word] for word in ("set", "list", "rm")),
     *([word] for word in ("ls", "find", "stat", "mkdir", "touch", "ln", "rm", "mv", "tree")),
 ]

@@ -17,12 +17,15 @@ from harness.failures import reason_of
 from quartet.cluster.v1 import cluster_pb2
 from quartet.files.v1 import files_pb2
 from quartet.objects.v1 import objects_pb2
+from quartet.parsed.v1 import parsed_pb2
 from quartet.settings.v1 import settings_pb2
+from quartet.versions.v1 import versions_pb2
+from quartet.workspaces.v1 import workspaces_pb2
 from quartet_server.node import DOMAINS, start_in_memory
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-FILES = (cluster_pb2, files_pb2, objects_pb2, settings_pb2)
+FILES = (cluster_pb2, files_pb2, objects_pb2, parsed_pb2, settings_pb2, versions_pb2, workspaces_pb2)
 METHODS: list[MethodDescriptor] = [
     method for file in FILES for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods
 ]
@@ -66,6 +69,9 @@ def mutants(message: Message) -> Iterator[Message]:
             values = TEXTS
         elif field.type == FieldDescriptor.TYPE_BYTES:
             values = (b"\0", b"\xff" * 100_000)
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            yield from mapped(message, field.name)
+            continue
         if field.message_type is not None:
             below = plausible(new(field.message_type))
             values = (below, *mutants(below))
@@ -82,6 +88,15 @@ def mutants(message: Message) -> Iterator[Message]:
                 else:
                     setattr(copy, field.name, value)
                 yield copy
+
+
+def mapped(message: Message, name: str) -> Iterator[Message]:
+    """Yield copies of the message with hostile keys and values in a map of texts."""
+    for entries in (dict.fromkeys(TEXTS, "v"), *({text: "v"} for text in TEXTS), *({"k": text} for text in TEXTS)):
+        copy = type(message)()
+        copy.CopyFrom(message)
+        getattr(copy, name).update(entries)
+        yield copy
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -9,8 +9,11 @@ from types import TracebackType
 from quartet._aio_cluster import AsyncCluster
 from quartet._aio_files import AsyncFiles
 from quartet._aio_objects import AsyncObjects
+from quartet._aio_parsed import AsyncParsed
 from quartet._aio_settings import AsyncSettings
 from quartet._aio_transport import AsyncTransport
+from quartet._aio_versions import AsyncVersions
+from quartet._aio_workspaces import AsyncWorkspaces
 from quartet._memory import MEMORY, MemoryNode
 from quartet._options import TLS, Options, endpoints_of
 
@@ -60,6 +63,9 @@ class AsyncClient:
         self.objects = AsyncObjects(self._transport)
         self.settings = AsyncSettings(self._transport)
         self.cluster = AsyncCluster(self._transport)
+        self.versions = AsyncVersions(self._transport)
+        self.workspaces = AsyncWorkspaces(self._transport)
+        self.parsed = AsyncParsed(self._transport)
 
     async def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

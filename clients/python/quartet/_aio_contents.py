@@ -181,7 +181,7 @@ class AsyncContents:
         fence: pb.Fence | None = None,
         request_id: str = "",
     ) -> pb.Entry:
-        """Copy a file inside the server, without moving its bytes; with `recursive` a directory of at most 41 entries."""
+        """Copy a file inside the server, without moving its bytes; with `recursive` a directory with all below it."""
         request = pb.CopyRequest(
             source=source,
             destination=destination,

@@ -17,15 +17,21 @@ from quartet._transport import unreachable
 from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
+from quartet.parsed.v1 import parsed_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
+from quartet.versions.v1 import versions_pb2_grpc
 from quartet.wire.reapi import cas_pb2_grpc
+from quartet.workspaces.v1 import workspaces_pb2_grpc
 
 if TYPE_CHECKING:
     from quartet.cluster.v1.cluster_pb2_grpc import ClusterServiceAsyncStub
     from quartet.files.v1.files_pb2_grpc import FileServiceAsyncStub
     from quartet.objects.v1.objects_pb2_grpc import ObjectServiceAsyncStub
+    from quartet.parsed.v1.parsed_pb2_grpc import ParsedServiceAsyncStub
     from quartet.settings.v1.settings_pb2_grpc import SettingsServiceAsyncStub
+    from quartet.versions.v1.versions_pb2_grpc import VersionServiceAsyncStub
     from quartet.wire.reapi.cas_pb2_grpc import ContentAddressableStorageAsyncStub
+    from quartet.workspaces.v1.workspaces_pb2_grpc import WorkspaceServiceAsyncStub
 
 Request = TypeVar("Request", contravariant=True)
 Answer = TypeVar("Answer", covariant=True)
@@ -54,6 +60,9 @@ class Endpoint:
         self.settings: SettingsServiceAsyncStub = settings_pb2_grpc.SettingsServiceStub(self.channel)
         self.cluster: ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.objects: ObjectServiceAsyncStub = objects_pb2_grpc.ObjectServiceStub(self.channel)
+        self.versions: VersionServiceAsyncStub = versions_pb2_grpc.VersionServiceStub(self.channel)
+        self.parsed: ParsedServiceAsyncStub = parsed_pb2_grpc.ParsedServiceStub(self.channel)
+        self.workspaces: WorkspaceServiceAsyncStub = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)
         self.blobs: ContentAddressableStorageAsyncStub = cas_pb2_grpc.ContentAddressableStorageStub(self.channel)
 
     def write(

@@ -10,8 +10,11 @@ from quartet._files import Files
 from quartet._memory import MEMORY, MemoryNode
 from quartet._objects import Objects
 from quartet._options import TLS, Options, endpoints_of
+from quartet._parsed import Parsed
 from quartet._settings import Settings
 from quartet._transport import Transport
+from quartet._versions import Versions
+from quartet._workspaces import Workspaces
 
 
 class Client:
@@ -31,6 +34,9 @@ class Client:
         objects: Blobs by their digest.
         settings: Settings and feature flags.
         cluster: Nodes, leadership and zones.
+        versions: What files were before.
+        workspaces: Directories that have a name.
+        parsed: What parsers made of files, for a while.
     """
 
     def __init__(
@@ -80,6 +86,9 @@ class Client:
         self.objects = Objects(self._transport)
         self.settings = Settings(self._transport)
         self.cluster = Cluster(self._transport)
+        self.versions = Versions(self._transport)
+        self.workspaces = Workspaces(self._transport)
+        self.parsed = Parsed(self._transport)
 
     def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

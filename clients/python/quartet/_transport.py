@@ -15,7 +15,10 @@ from quartet._retry import Backoff, repeatable
 from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
+from quartet.parsed.v1 import parsed_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
+from quartet.versions.v1 import versions_pb2_grpc
+from quartet.workspaces.v1 import workspaces_pb2_grpc
 
 Request = TypeVar("Request", contravariant=True)
 Answer = TypeVar("Answer", covariant=True)
@@ -42,6 +45,9 @@ class Endpoint:
         self.settings = settings_pb2_grpc.SettingsServiceStub(self.channel)
         self.cluster = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.objects = objects_pb2_grpc.ObjectServiceStub(self.channel)
+        self.versions = versions_pb2_grpc.VersionServiceStub(self.channel)
+        self.parsed = parsed_pb2_grpc.ParsedServiceStub(self.channel)
+        self.workspaces = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)
         self._ready = False
 
     def write(self, begin: Callable[[], Iterator[files_pb2.WriteStreamRequest]]) -> Callable[..., files_pb2.Entry]:

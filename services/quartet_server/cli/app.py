@@ -27,6 +27,9 @@ from quartet_server.cli import (
     settings,
     trash,
     version,
+    versions,
+    watch,
+    workspaces,
     xattrs,
 )
 from quartet_server.cli.output import CommandError, say
@@ -54,13 +57,16 @@ def create(environ: Mapping[str, str]) -> App:
     check.register(app, sources, environ)
     version.register(app)
     files.register(app)
+    watch.register(app)
     contents.register(app)
     trash.register(app)
     quotas.register(app)
     roots.register(app)
     xattrs.register(app)
+    versions.register(app)
     settings.register(app)
     objects.register(app)
+    workspaces.register(app)
     nodes.register(app)
     demo.register(app)
     return app

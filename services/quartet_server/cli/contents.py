@@ -93,7 +93,7 @@ def register(app: App) -> None:
             raise CommandError("nothing here is remote", f"write remote paths like {SCHEME}/docs", exit_code=2)
         with connected(endpoints, zone, timeout=_PATIENCE) as client, Meter() as meter:
             tally = Tally(meter)
-            with Workers(parallel) as workers:
+            with Workers(parallel, client.close) as workers:
                 for source, target in _pairs(client, sources, destination):
                     _copy(client, workers, tally, source, target, recursive=recursive)
         if output == "json":

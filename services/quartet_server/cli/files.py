@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from quartet import Client, Entry, NotFound
 from quartet.files.v1 import files_pb2 as pb
 
-from quartet_server.cli.connection import Endpoints, Remote, Zone, connected, remote
-from quartet_server.cli.output import Output, print_json, print_table, printable
-from quartet_server.cli.rows import TYPES, entry_row
+from quartet_server.cli.connection import SCHEME, Endpoints, Remote, Zone, connected, remote
+from quartet_server.cli.output import CommandError, Output, print_json, print_table, printable
+from quartet_server.cli.rows import TYPES, entry_row, long_row
 
 _Type = Literal["file", "directory", "symlink"]
+_Paths = Annotated[list[str], Parameter(help="Remote paths: qt:/path, or just /path.")]
 _Recursive = Annotated[bool, Parameter(name=["--recursive", "-r"], negative="", help="With everything below.")]
 _Parents = Annotated[bool, Parameter(name=["--parents", "-p"], negative="", help="Missing parents too; may exist.")]
 
@@ -24,7 +25,7 @@ def register(app: App) -> None:
 
     @app.command
     def ls(
-        path: Remote = "/",
+        paths: _Paths | None = None,
         /,
         *,
         long: Annotated[
@@ -34,21 +35,29 @@ def register(app: App) -> None:
         zone: Zone = "",
         output: Output = "table",
     ) -> None:
-        """List a directory, or show a file.
+        """List directories, or show files; without a path the root.
 
         **Example**: `quartet ls -l qt:/docs`
         """
+        shown: list[dict[str, Any]] = []
+        wanted = paths or ["/"]
         with connected(endpoints, zone) as client:
-            entry = client.files.stat(remote(path))
-            isdir = entry.type == pb.ENTRY_TYPE_DIRECTORY
-            rows = [entry_row(one) for one in (client.files.list(entry.path, detail=True) if isdir else [entry])]
+            for i, path in enumerate(wanted):
+                entry = client.files.stat(remote(path))
+                isdir = entry.type == pb.ENTRY_TYPE_DIRECTORY
+                rows = [entry_row(one) for one in (client.files.list(entry.path, detail=True) if isdir else [entry])]
+                if output == "json":
+                    shown += rows
+                    continue
+                if len(wanted) > 1:
+                    print(f"{chr(10) * (i > 0)}{printable(entry.path)}:")
+                if long:
+                    print_table([long_row(row) for row in rows], ("mode", "owner", "size", "mtime", "name"))
+                else:
+                    for row in rows:
+                        print(printable(row["name"] or row["path"]))
         if output == "json":
-            print_json(rows)
-        elif long:
-            print_table(rows, ("mode", "owner", "size", "mtime", "name"))
-        else:
-            for row in rows:
-                print(printable(row["name"]))
+            print_json(shown)
 
     @app.command
     def find(
@@ -100,7 +109,7 @@ def register(app: App) -> None:
 
     @app.command
     def mkdir(
-        path: Remote,
+        paths: _Paths,
         /,
         *,
         parents: _Parents = False,
@@ -108,18 +117,21 @@ def register(app: App) -> None:
         zone: Zone = "",
         output: Output = "table",
     ) -> None:
-        """Make a directory.
+        """Make directories.
 
         **Example**: `quartet mkdir -p qt:/docs/drafts`
         """
         with connected(endpoints, zone) as client:
-            entry = client.files.mkdir(remote(path), parents=parents, attributes=pb.Attributes(mode=0o755))
+            made = [
+                client.files.mkdir(remote(path), parents=parents, attributes=pb.Attributes(mode=0o755))
+                for path in paths
+            ]
         if output == "json":
-            print_json(entry_row(entry))
+            _print_each([entry_row(entry) for entry in made])
 
     @app.command
     def touch(
-        path: Remote,
+        paths: _Paths,
         /,
         *,
         no_create: Annotated[bool, Parameter(name=["--no-create", "-c"], negative="")] = False,
@@ -127,21 +139,21 @@ def register(app: App) -> None:
         zone: Zone = "",
         output: Output = "table",
     ) -> None:
-        """Give an entry the present time; where there is nothing, make an empty file.
+        """Give entries the present time; where there is nothing, make an empty file.
 
         **Example**: `quartet touch qt:/docs/a.txt`
 
         Args:
-            path: What to touch.
+            paths: What to touch.
             no_create: Make no file.
             endpoints: HOST:PORT,... of nodes.
             zone: Zone to act in.
             output: How data is printed.
         """
         with connected(endpoints, zone) as client:
-            entry = client.files.touch(remote(path), no_create=no_create)
+            touched = [client.files.touch(remote(path), no_create=no_create) for path in paths]
         if output == "json":
-            print_json(entry_row(entry))
+            _print_each([entry_row(entry) for entry in touched])
 
     @app.command
     def ln(
@@ -164,36 +176,45 @@ def register(app: App) -> None:
 
     @app.command
     def rm(
-        path: Remote,
+        paths: _Paths,
         /,
         *,
         recursive: _Recursive = False,
+        force: Annotated[bool, Parameter(name=["--force", "-f"], negative="")] = False,
         permanent: Annotated[bool, Parameter(negative="")] = False,
         endpoints: Endpoints = None,
         zone: Zone = "",
         output: Output = "table",
     ) -> None:
-        """Delete an entry for good; with -r put it into the trash, from where it can come back.
+        """Delete entries for good; with -r put them into the trash, from where they can come back.
 
         **Example**: `quartet rm -r qt:/docs/drafts`
 
         Args:
-            path: What to delete.
+            paths: What to delete.
             recursive: With everything below, into the trash.
+            force: What is not there is as good as deleted.
             permanent: With -r: past the trash, for good.
             endpoints: HOST:PORT,... of nodes.
             zone: Zone to act in.
             output: How data is printed.
         """
+        if permanent and not recursive:
+            raise CommandError("--permanent goes with -r: without it nothing goes to the trash", exit_code=2)
+        gone = []
         with connected(endpoints, zone) as client:
-            gone = client.files.delete(remote(path), recursive=recursive, permanent=permanent)
+            for path in map(remote, paths):
+                try:
+                    gone.append(client.files.delete(path, recursive=recursive, permanent=permanent))
+                except NotFound:
+                    if not force:
+                        raise
         if output == "json":
-            print_json({"ino": gone.ino, "revision": gone.revision, "trash_id": gone.trash_id})
+            _print_each([{"ino": one.ino, "revision": one.revision, "trash_id": one.trash_id} for one in gone])
 
     @app.command
     def mv(
-        source: Remote,
-        destination: Remote,
+        paths: Annotated[list[str], Parameter(help="What to move, and at the end where to: qt:/path, or just /path.")],
         /,
         *,
         no_replace: Annotated[bool, Parameter(name=["--no-replace", "-n"], negative="")] = False,
@@ -202,13 +223,12 @@ def register(app: App) -> None:
         zone: Zone = "",
         output: Output = "table",
     ) -> None:
-        """Move an entry; into DESTINATION when that is a directory, as mv does.
+        """Move entries; into the last path when that is a directory, as mv does.
 
-        **Example**: `quartet mv qt:/docs/a.txt qt:/archive/`
+        **Example**: `quartet mv qt:/docs/a.txt qt:/docs/b.txt qt:/archive/`
 
         Args:
-            source: What to move.
-            destination: Where to.
+            paths: What to move, and at the end where to.
             no_replace: Fail when the destination exists.
             exchange: Both exist, and change places.
             endpoints: HOST:PORT,... of nodes.
@@ -216,32 +236,57 @@ def register(app: App) -> None:
             output: How data is printed.
         """
         mode = "exchange" if exchange else "no_replace" if no_replace else "replace"
+        *sources, destination = map(remote, paths)
+        if not sources:
+            raise CommandError("mv takes what to move, and where to", "quartet mv qt:/a qt:/b", exit_code=2)
+        rows = []
         with connected(endpoints, zone) as client:
-            old, new = remote(source), remote(destination)
-            if not exchange and _is_directory(client, new):
-                new = f"{new.rstrip('/')}/{old.rstrip('/').rpartition('/')[2]}"
-            moved = client.files.rename(old, new, mode=mode)
+            into = not exchange and _is_directory(client, destination)
+            if not into and (len(sources) > 1 or (destination.endswith("/") and destination != "/")):
+                raise CommandError(f"{destination} is not a directory", f"quartet mkdir -p {SCHEME}{destination}")
+            for old in sources:
+                new = f"{destination.rstrip('/')}/{old.rstrip('/').rpartition('/')[2]}" if into else destination
+                moved = client.files.rename(old, new, mode=mode)
+                rows.append({"ino": moved.ino, "other_ino": moved.other_ino, "path": new, "revision": moved.revision})
         if output == "json":
-            print_json({"ino": moved.ino, "other_ino": moved.other_ino, "path": new, "revision": moved.revision})
+            _print_each(rows)
 
     @app.command
-    def tree(path: Remote = "/", /, *, endpoints: Endpoints = None, zone: Zone = "", output: Output = "table") -> None:
+    def tree(
+        path: Remote = "/",
+        /,
+        *,
+        depth: Annotated[int, Parameter(name=["--depth", "-L"])] = 0,
+        endpoints: Endpoints = None,
+        zone: Zone = "",
+        output: Output = "table",
+    ) -> None:
         """Show a directory with everything below it.
 
-        **Example**: `quartet tree qt:/docs`
+        **Example**: `quartet tree qt:/docs --depth 2`
+
+        Args:
+            path: What to show.
+            depth: So many levels below it; 0 for all.
+            endpoints: HOST:PORT,... of nodes.
+            zone: Zone to act in.
+            output: How data is printed.
         """
+        if depth < 0:
+            raise CommandError(f"--depth {depth}: numbers from 0 on are taken", exit_code=2)
         with connected(endpoints, zone) as client:
-            top = client.files.stat(remote(path)).path
+            entry = client.files.stat(remote(path))
+            entries = _levels(client, entry.path, depth) if entry.type == pb.ENTRY_TYPE_DIRECTORY else iter(())
             if output == "json":
-                print_json([entry_row(entry) for entry in client.files.walk(top, detail=True)])
+                print_json([entry_row(one) for one in entries])
                 return
             below: dict[str, list[Entry]] = defaultdict(list)
             counts = {"directory": 0, "file": 0, "symlink": 0}
-            for entry in client.files.walk(top):
-                below[entry.path.rpartition("/")[0] or "/"].append(entry)
-                counts[TYPES[entry.type]] += 1
-        print(printable(top))
-        _draw(below, top, "")
+            for one in entries:
+                below[one.path.rpartition("/")[0] or "/"].append(one)
+                counts[TYPES[one.type]] += 1
+        print(printable(entry.path))
+        _draw(below, entry.path, "")
         print(f"\n{counts['directory']} directories, {counts['file'] + counts['symlink']} files")
 
 
@@ -250,8 +295,25 @@ def _draw(below: Mapping[str, list[Entry]], path: str, indent: str) -> None:
     entries = below.get(path, [])
     for i, entry in enumerate(entries):
         last = i == len(entries) - 1
-        print(f"{indent}{'└── ' if last else '├── '}{printable(entry.name)}")
+        points = f" -> {printable(entry.attributes.symlink_target)}" if entry.type == pb.ENTRY_TYPE_SYMLINK else ""
+        print(f"{indent}{'└── ' if last else '├── '}{printable(entry.name)}{points}")
         _draw(below, entry.path, indent + ("    " if last else "│   "))
+
+
+def _levels(client: Client, top: str, depth: int) -> Iterator[Entry]:
+    """Yield what is below a directory, at most `depth` levels of it unless that is 0; directories before what they hold."""
+    if not depth:
+        yield from client.files.walk(top, detail=True)
+        return
+    for entry in client.files.list(top, detail=True):
+        yield entry
+        if depth > 1 and entry.type == pb.ENTRY_TYPE_DIRECTORY:
+            yield from _levels(client, entry.path, depth - 1)
+
+
+def _print_each(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print one row as an object, any other number as a list."""
+    print_json(rows[0] if len(rows) == 1 else rows)
 
 
 def _is_directory(client: Client, path: str) -> bool:

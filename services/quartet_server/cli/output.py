@@ -39,12 +39,14 @@ def print_json(data: object) -> None:
 
 
 def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
-    """Print rows under a header, columns aligned; booleans as yes and no."""
+    """Print rows under a header, columns aligned, those of numbers to the right; booleans as yes and no."""
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     header = [column.upper().replace("_", " ") for column in columns]
     widths = [max(len(line[i]) for line in [header, *cells]) for i in range(len(columns))]
+    numbers = [bool(rows) and all(type(row.get(column)) is int for row in rows) for column in columns]
     for line in [header, *cells]:
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        placed = zip(line, widths, numbers, strict=True)
+        print("  ".join(text.rjust(width) if number else text.ljust(width) for text, width, number in placed).rstrip())
 
 
 def _cell(value: object) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import stat as modes
+from collections.abc import Mapping
 from typing import Any
 
 from quartet import Entry
@@ -32,3 +34,10 @@ def entry_row(entry: Entry) -> dict[str, Any]:
         "update_time": entry.update_time.ToJsonString(),
         "revision": entry.revision,
     }
+
+
+def long_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry's row as people read it: where a link points, the time to the second."""
+    points = f" -> {row['symlink_target']}" if row["symlink_target"] else ""
+    time = re.sub(r"\.\d+Z$", "Z", row["mtime"]) if row["mtime"] else None
+    return {**row, "name": (row["name"] or row["path"]) + points, "mtime": time, "owner": row["owner"] or None}

@@ -19,7 +19,6 @@ from quartet_server.files.tree import Tree
 from quartet_server.meta import ops
 from quartet_server.meta.ledger import Claim
 from quartet_server.meta.mutation import ATTEMPTS
-from quartet_server.meta.snapshot import Snapshot
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import rpc_pb2
 
@@ -79,7 +78,7 @@ class BatchCreate:
         self._parts = 0
         self._answer = pb.BatchCreateResponse(results=[pb.CreateResult() for _ in request.entries])
         self._pending: deque[_Item] = deque()
-        self._resolver = Resolver(zone, Snapshot(tree.store, serializable=True))
+        self._resolver = Resolver(zone, tree.snapshot(serializable=True))
         self._fresh = False
         self._settled = 0
 
@@ -136,7 +135,7 @@ class BatchCreate:
         The records of the request are read after the tree: what an earlier run of it made, and perhaps finished making
         only now, is then known to be its own and not taken for somebody else's.
         """
-        self._resolver = Resolver(self._zone, Snapshot(self._tree.store))
+        self._resolver = Resolver(self._zone, self._tree.snapshot())
         self._fresh = True
         await self._resolve()
         done = await self._recall()
@@ -208,7 +207,7 @@ class BatchCreate:
             return await self._commit(chunk)
         places = [keys.quota(self._zone, one) for one in ids]
         async with self._tree.mutator.gates.passed(places):
-            found = await Snapshot(self._tree.store).get(places)
+            found = await self._tree.snapshot().get(places)
             charges = Charges()
             for (item, _, _), counting in zip(chunk.made, chunk.counting, strict=True):
                 charges.add(counting, item.attributes.size, 1)
@@ -217,7 +216,7 @@ class BatchCreate:
                 except QuotaExceeded as error:
                     self._put_back(chunk)
                     self._pending.remove(item)
-                    self._fail(item.position, error)
+                    self._fail(item.position, await quotas.as_seen(self._zone, self._tree.snapshot(), error))
                     return True
             chunk.counts, chunk.operations = compares, chunk.operations + operations
             return await self._commit(chunk)

@@ -32,7 +32,7 @@ class _Frame:
         depth: Number of the path's components.
         states: Where the pattern stands here.
         last: NFC bytes of the name looked at last.
-        ahead: Entries read and not looked at yet, with their inodes where detail is wanted.
+        ahead: Entries read and not looked at yet, with the images of their inodes where detail is wanted.
         more: There are entries after those.
     """
 
@@ -41,7 +41,7 @@ class _Frame:
     depth: int
     states: States
     last: bytes = b""
-    ahead: deque[tuple[Step, States, storage_pb2.Inode | None]] = field(default_factory=deque)
+    ahead: deque[tuple[Step, States, bytes | None]] = field(default_factory=deque)
     more: bool = True
 
 
@@ -78,10 +78,10 @@ class Below:
                 else:
                     await self._read(frame)
                 continue
-            step, states, inode = frame.ahead[0]
+            step, states, image = frame.ahead[0]
             child = f"{frame.path}/{step.name}"
             if self._wanted(step, states):
-                entry = self._entry(child, step, inode)
+                entry = self._entry(child, step, image)
                 room -= entry.ByteSize() + 8
                 if room < 0 and answer.entries:
                     break
@@ -142,14 +142,12 @@ class Below:
             if self._glob is not None:
                 states = self._glob.advance(frame.states, keys.parse(step.key).rest.decode())
             ahead.append((step, states))
-        inodes: dict[bytes, KeyValue] = {}
+        images: dict[bytes, bytes] = {}
         if self._request.detail:
             shown = [keys.inode(self._zone, step.ino) for step, states in ahead if self._wanted(step, states)]
-            inodes = await self._snapshot.get(shown)
+            images = await self._snapshot.decoded(shown, records.image_of)
         for step, states in ahead:
-            inode = inodes.get(keys.inode(self._zone, step.ino))
-            stored = storage_pb2.Inode.FromString(inode.value) if inode is not None else None
-            frame.ahead.append((step, states, stored))
+            frame.ahead.append((step, states, images.get(keys.inode(self._zone, step.ino))))
 
     def _wanted(self, step: Step, states: States) -> bool:
         """Tell whether an entry is part of the answer."""
@@ -160,7 +158,7 @@ class Below:
         """Tell whether to look into a directory."""
         return self._glob.goes_on(states) if self._glob is not None else self._request.recursive
 
-    def _entry(self, path: str, step: Step, inode: storage_pb2.Inode | None) -> pb.Entry:
-        if inode is not None:
-            return records.entry(path, step.name, step.ino, inode, self._snapshot.revision)
+    def _entry(self, path: str, step: Step, image: bytes | None) -> pb.Entry:
+        if image is not None:
+            return records.shown(path, step.name, image, self._snapshot.revision)
         return pb.Entry(path=path, name=step.name, ino=step.ino, type=step.type, revision=self._snapshot.revision)

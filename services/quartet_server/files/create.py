@@ -165,8 +165,7 @@ async def _rewrite(
     tree: Tree, zone: str, snapshot: Snapshot, walk: Walk, inode: storage_pb2.Inode, revision: int, before: int
 ) -> Plan[pb.Entry]:
     """Plan the next generation of an inode that was last written at `revision` and had `before` bytes."""
-    inode.gen += 1
-    inode.update_time.CopyFrom(tree.now())
+    records.renew(inode, tree.now())
     key = keys.inode(zone, walk.ino)
     plan = Plan(
         records.entry(str(walk.path), _name(walk), walk.ino, inode),

@@ -13,7 +13,10 @@
     A                             -> 8 bytes      next inode number that no node has leased
     K  request id [NUL part]      -> Recorded     answers of requests that carry an id, on a lease
     N  ino                        -> empty        guards the number of an inode's extended attributes
+    V                             -> see versions/keys.py
+    W  (workspaces/keys.py)                       directories that have a name
     (/system/reclaim/ zone ino)   -> Detached     subtrees that wait to be deleted
+    (/system/staging/ zone ino)   -> Detached     trees in the making, to which no path leads yet
 
 What Watch looks at is one range: lower-case kinds are the tree, upper-case ones are bookkeeping.
 """
@@ -28,6 +31,8 @@ ITEM = 16
 """Bytes that name something in the trash."""
 RECLAIM = b"/system/reclaim/"
 """Prefix of the keys that name detached subtrees, in all zones."""
+STAGING = b"/system/staging/"
+"""Prefix of the keys that name trees in the making, in all zones."""
 
 
 def _ino(ino: int) -> bytes:
@@ -104,6 +109,11 @@ def reclaim(zone: str, ino: int) -> bytes:
     return RECLAIM + zone.encode() + b"\0" + _ino(ino)
 
 
+def staging(zone: str, ino: int) -> bytes:
+    """Return the key that exists while the tree at `ino` is being made and cannot be seen."""
+    return STAGING + zone.encode() + b"\0" + _ino(ino)
+
+
 class TreeKey(NamedTuple):
     """A key of the tree, taken apart.
 
@@ -127,3 +137,8 @@ def parse(key: bytes) -> TreeKey:
 def parse_reclaim(key: bytes) -> tuple[str, int]:
     """Return the zone and inode number in a reclaim key."""
     return key[len(RECLAIM) : -9].decode(), int.from_bytes(key[-8:], "big")
+
+
+def parse_staging(key: bytes) -> tuple[str, int]:
+    """Return the zone and inode number in a key of a tree in the making."""
+    return key[len(STAGING) : -9].decode(), int.from_bytes(key[-8:], "big")

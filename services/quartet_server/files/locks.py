@@ -58,7 +58,7 @@ async def lock(tree: Tree, zone: str, request: pb.LockRequest, claim: Claim | No
     answer.fence.token = revision
     if claim is not None:  # an earlier run of the request may have taken it, on another lease
         key = keys.lock(zone, answer.fence.ino, name)
-        kv = (await Snapshot(tree.store).get([key])).get(key)
+        kv = (await tree.snapshot().get([key])).get(key)
         if kv is None or kv.lease != granted.ID:
             await _revoke(tree, granted.ID)
     return answer
@@ -66,7 +66,7 @@ async def lock(tree: Tree, zone: str, request: pb.LockRequest, claim: Claim | No
 
 async def renew(tree: Tree, zone: str, request: pb.RenewLockRequest) -> pb.RenewLockResponse:
     """Let the lock's lease begin anew. Raises LockLost."""
-    snapshot = Snapshot(tree.store)
+    snapshot = tree.snapshot()
     held = await held_by(zone, snapshot, request.fence)
     await _hold(zone, snapshot, request.fence)
 

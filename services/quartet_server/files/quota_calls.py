@@ -67,7 +67,7 @@ async def set_quota(tree: Tree, zone: str, request: pb.SetQuotaRequest) -> pb.Qu
 async def get_quota(tree: Tree, zone: str, request: pb.GetQuotaRequest) -> pb.Quota:
     """Read a directory's quota. Raises QuotaNotFound."""
     path = _path(request.path)
-    snapshot = Snapshot(tree.store)
+    snapshot = tree.snapshot()
     await tree.resolver(zone, snapshot)
     found = await _find(zone, snapshot, path)
     if found.kv is None:
@@ -101,7 +101,8 @@ async def _begin(tree: Tree, zone: str, request: pb.SetQuotaRequest, path: Path)
         began = 0
         found = await _find(zone, snapshot, path)
         record = found.record
-        record.limit_bytes, record.limit_inodes, record.path = request.limit_bytes, request.limit_inodes, str(path)
+        record.limit_bytes, record.limit_inodes = request.limit_bytes, request.limit_inodes
+        record.path = "".join(f"/{step.name}" for step in found.walk.chain)  # in the zone, whoever sets it
         if found.kv is not None and not record.counting:
             value = record.SerializeToString()
             return Plan(
@@ -126,7 +127,7 @@ async def _begin(tree: Tree, zone: str, request: pb.SetQuotaRequest, path: Path)
 async def _add_up(tree: Tree, zone: str, ino: int, revision: int) -> tuple[int, int]:
     """Return the bytes and inodes below a directory at a revision. Raises MetastoreError: COMPACTED."""
     bytes_ = inodes = 0
-    snapshot = Snapshot(tree.store, revision=revision)
+    snapshot = tree.snapshot(revision=revision)
     pending = [ino]
     while pending:
         prefix = keys.dentry(zone, pending.pop(), b"")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from quartet.files.storage.v1 import storage_pb2
 
 from quartet_server.errors import QuotaExceeded
-from quartet_server.files import keys
+from quartet_server.files import keys, principals
 from quartet_server.files.resolve import Walk
 from quartet_server.files.steps import Step
 from quartet_server.meta import ops
@@ -56,19 +56,42 @@ class Charges:
         return [one for one, delta in self.of.items() if delta != (0, 0)]
 
 
-async def charge(zone: str, snapshot: Snapshot, plan: Plan[Answer], charges: Charges) -> None:
-    """Let a plan count: read each quota, compare it unchanged, and write the new count.
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """What plans add to quotas, as `meta.joint.Counts`."""
 
-    Writers of this node wait for each other at the plan's gates instead of failing each other's comparisons; those of
-    other nodes make them fail, and are tried again. Raises QuotaExceeded.
+    zone: str
+    charges: Charges
+
+    def with_all(self, others: Iterable[Counting]) -> Counting:
+        """See `Counts.with_all`."""
+        charges = Charges(dict(self.charges.of))
+        for other in others:
+            for one, (bytes_, inodes) in other.charges.of.items():
+                charges.add([one], bytes_, inodes)
+        return Counting(self.zone, charges)
+
+    async def settle(self, snapshot: Snapshot) -> tuple[list[rpc_pb2.Compare], list[rpc_pb2.RequestOp]]:
+        """See `Counts.settle`. Raises QuotaExceeded."""
+        found = await snapshot.get([keys.quota(self.zone, one) for one in self.charges.keys])
+        return counted(self.zone, found, self.charges)
+
+
+async def charge(zone: str, snapshot: Snapshot, plan: Plan[Answer], charges: Charges) -> None:
+    """Let a plan count, once: read each quota, compare it unchanged, and write the new count.
+
+    Writers of this node wait for each other at the plan's gates, and go together from there, instead of failing each
+    other's comparisons; those of other nodes make them fail, and are tried again. Raises QuotaExceeded.
     """
     ids = charges.keys
     if not ids:
         return
     found = await snapshot.get([keys.quota(zone, one) for one in ids])
-    compares, operations = counted(zone, found, charges)
-    plan.compares += compares
-    plan.operations += operations
+    try:
+        compares, operations = counted(zone, found, charges)
+    except QuotaExceeded as error:
+        raise await as_seen(zone, snapshot, error) from None
+    plan.counts, plan.counted = Counting(zone, charges), (compares, operations)
     plan.gates += [keys.quota(zone, one) for one in ids]
 
 
@@ -92,6 +115,27 @@ def counted(
         compares.append(ops.unchanged(key, found[key].mod_revision))
         operations.append(ops.put(key, record.SerializeToString()))
     return compares, operations
+
+
+async def as_seen(zone: str, snapshot: Snapshot, error: QuotaExceeded) -> QuotaExceeded:
+    """Return the error as the present caller may see it: nothing of what is above the caller's root."""
+    if not principals.current():
+        return error
+    base, path = (await principals.base(zone, snapshot)).path, error.metadata["path"]
+    if not base:
+        return error
+    of = error.metadata["of"]
+    if path != base and not path.startswith(f"{base}/"):
+        return QuotaExceeded(f"no more {of} fit: a quota above the root is reached", hint="", of=of)
+    inside = path[len(base) :] or "/"
+    return QuotaExceeded(
+        error.message.replace(path, inside, 1),
+        hint=f"quartet quota show qt:{inside}",
+        path=inside,
+        of=of,
+        limit=error.metadata["limit"],
+        used=error.metadata["used"],
+    )
 
 
 def _hold(record: storage_pb2.QuotaRecord, what: str, delta: int, used: int, limit: int) -> None:

@@ -29,8 +29,8 @@ async def stat(tree: Tree, zone: str, request: pb.StatRequest) -> pb.Entry:
     if request.follow:
         walk = (await resolver.past_links([walk]))[0]
     walk.demand()
-    inode = (await tree.inodes(resolver, zone, [walk.ino]))[walk.ino]
-    return _entry(walk, inode, snapshot.revision)
+    image = (await tree.images(snapshot, zone, [walk.ino]))[walk.ino]
+    return _entry(walk, image, snapshot.revision)
 
 
 async def batch_stat(tree: Tree, zone: str, request: pb.BatchStatRequest) -> pb.BatchStatResponse:
@@ -47,12 +47,12 @@ async def batch_stat(tree: Tree, zone: str, request: pb.BatchStatRequest) -> pb.
             answer.results[position].failure.CopyFrom(records.failure(error))
     found = await resolver.walks(list(parsed.values()))
     walks = dict(zip(parsed, await resolver.past_links(found) if request.follow else found, strict=True))
-    inodes = await tree.inodes(resolver, zone, list({walk.ino for walk in walks.values() if walk.complete}))
+    images = await tree.images(snapshot, zone, {walk.ino for walk in walks.values() if walk.complete})
     for position, walk in walks.items():
         if problem := walk.problem():
             answer.results[position].failure.CopyFrom(records.failure(problem))
         else:
-            answer.results[position].entry.CopyFrom(_entry(walk, inodes[walk.ino], snapshot.revision))
+            answer.results[position].entry.CopyFrom(_entry(walk, images[walk.ino], snapshot.revision))
     answer.revision = snapshot.revision
     if answer.ByteSize() > MESSAGE:
         raise LimitReached("the entries do not fit into one answer of 4 MiB", limit=4 << 20, hint="ask for fewer paths")
@@ -64,10 +64,10 @@ async def list_directory(tree: Tree, zone: str, request: pb.ListRequest) -> pb.L
     path = paths.parse(request.path)
     tokens.page_size(request.page_size)
     if request.glob or request.type:
-        Below(zone, request, Snapshot(tree.store))  # refuses what makes no sense before anything is read
+        Below(zone, request, tree.snapshot())  # refuses what makes no sense before anything is read
     token = tokens.decode(request.page_token, storage_pb2.PageToken, tokens.checksum(zone, request))
     if not request.page_token:
-        snapshot = Snapshot(tree.store, serializable=request.serializable)
+        snapshot = tree.snapshot(serializable=request.serializable)
         resolver = await tree.resolver(zone, snapshot)
         walk = await resolver.walk(path)
         if request.follow:
@@ -81,21 +81,21 @@ async def list_directory(tree: Tree, zone: str, request: pb.ListRequest) -> pb.L
         await _hold(tree, zone, path, token)
     if not token.snapshot_lost:
         try:
-            return await _page(tree, zone, request, path, Snapshot(tree.store, revision=token.revision), token)
+            return await _page(tree, zone, request, path, tree.snapshot(revision=token.revision), token)
         except MetastoreError as error:
             if error.fault is not Fault.COMPACTED:
                 raise
         token.snapshot_lost = True
-    return await _page(tree, zone, request, path, Snapshot(tree.store, serializable=request.serializable), token)
+    return await _page(tree, zone, request, path, tree.snapshot(serializable=request.serializable), token)
 
 
 async def _hold(tree: Tree, zone: str, path: Path, token: storage_pb2.PageToken) -> None:
     """Hold a token against the caller's root: it must go on in what the path leads to. Raises PageTokenInvalid."""
-    walk = (await Resolver(zone, Snapshot(tree.store)).walk(path)).demand_directory()
+    walk = (await Resolver(zone, tree.snapshot()).walk(path)).demand_directory()
     if walk.ino != token.ino:
         raise PageTokenInvalid("the page token's directory is not at the path any more")
     for frame in token.frames[1:]:
-        if await principals.chain(zone, Snapshot(tree.store), frame.ino, walk.ino) is None:
+        if await principals.chain(zone, tree.snapshot(), frame.ino, walk.ino) is None:
             raise PageTokenInvalid("a directory of the page token is not below the path any more")
 
 
@@ -117,10 +117,9 @@ async def _page(
     more = found.more
     base = "" if path.is_root else str(path)
     if request.detail:
-        read = await snapshot.get([keys.inode(zone, step.ino) for step in steps])
+        images = await tree.images(snapshot, zone, [step.ino for step in steps])
         for step in steps:
-            inode = storage_pb2.Inode.FromString(read[keys.inode(zone, step.ino)].value)
-            answer.entries.append(records.entry(f"{base}/{step.name}", step.name, step.ino, inode, snapshot.revision))
+            answer.entries.append(records.shown(f"{base}/{step.name}", step.name, images[step.ino], snapshot.revision))
     else:
         for step in steps:
             answer.entries.append(
@@ -147,11 +146,11 @@ async def _page(
 def _snapshot(tree: Tree, serializable: bool, revision: int) -> Snapshot:
     if revision < 0:
         raise FieldInvalid.of("revision", "must not be negative")
-    return Snapshot(tree.store, serializable=serializable, revision=revision)
+    return tree.snapshot(serializable=serializable, revision=revision)
 
 
-def _entry(walk: Walk, inode: storage_pb2.Inode, revision: int) -> pb.Entry:
-    return records.entry(str(walk.path), walk.steps[-1].name if walk.steps else "", walk.ino, inode, revision)
+def _entry(walk: Walk, image: bytes, revision: int) -> pb.Entry:
+    return records.shown(str(walk.path), walk.steps[-1].name if walk.steps else "", image, revision)
 
 
 def count(field: str, given: int) -> None:

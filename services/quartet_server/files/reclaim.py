@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from quartet.files.storage.v1 import storage_pb2
@@ -39,9 +39,10 @@ class Reclaimer:
     only race is between two nodes that clear up the same one, and each transaction compares what it deletes.
     """
 
-    def __init__(self, store: Metastore) -> None:
-        """Clear up in `store`; nothing runs before `start`."""
+    def __init__(self, store: Metastore, finding: Sequence[Callable[[], Awaitable[int]]] = ()) -> None:
+        """Clear up in `store`, first calling `finding`, which detach what has had its time; nothing runs before `start`."""
         self._store = store
+        self._finding = finding
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -136,6 +137,8 @@ class Reclaimer:
                     await self._work.wait()
             self._work.clear()
             try:
+                for find in self._finding:
+                    await find()
                 if deleted := await self.clear():
                     _log.info("reclaimed", inodes=deleted)
             except MetastoreError as error:

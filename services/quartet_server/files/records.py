@@ -7,9 +7,10 @@ from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.errors import EtagStale, FieldInvalid, QuartetError
-from quartet_server.files import keys
+from quartet_server.files import keys, principals
 from quartet_server.files.paths import Path
 from quartet_server.meta import ops
+from quartet_server.meta.snapshot import KeyValue
 from raftmeta.etcd import rpc_pb2
 
 DIRECTORY = pb.ENTRY_TYPE_DIRECTORY
@@ -42,8 +43,17 @@ def check(attributes: pb.Attributes, kind: pb.EntryType.ValueType, field: str = 
 
 
 def new_inode(kind: pb.EntryType.ValueType, attributes: pb.Attributes, now: Timestamp) -> storage_pb2.Inode:
-    """Return the first generation of an inode."""
-    return storage_pb2.Inode(type=kind, gen=1, attributes=attributes, create_time=now, update_time=now)
+    """Return the first generation of an inode, written by the present caller."""
+    return storage_pb2.Inode(
+        type=kind, gen=1, attributes=attributes, create_time=now, update_time=now, writer=principals.current()
+    )
+
+
+def renew(inode: storage_pb2.Inode, now: Timestamp) -> None:
+    """Make an inode the next generation, written by the present caller."""
+    inode.gen += 1
+    inode.writer = principals.current()
+    inode.update_time.CopyFrom(now)
 
 
 def describe(inode: storage_pb2.Inode, attributes: pb.Attributes) -> None:
@@ -113,6 +123,25 @@ def entry(path: str, name: str, ino: int, inode: storage_pb2.Inode, revision: in
         revision=revision,
         stored=inode.type == FILE and (inode.HasField("content") or not inode.attributes.size),
     )
+
+
+def image(ino: int, inode: storage_pb2.Inode) -> bytes:
+    """Return all that `entry` tells of an inode wherever it is, as bytes of an entry; contents are not among it."""
+    return entry("", "", ino, inode).SerializeToString()
+
+
+def image_of(kv: KeyValue) -> bytes:
+    """Return the image of the inode that a key and its value are."""
+    return image(keys.parse(kv.key).ino, storage_pb2.Inode.FromString(kv.value))
+
+
+def shown(path: str, name: str, image: bytes, revision: int) -> pb.Entry:
+    """Tell an image as the entry at a path."""
+    told = pb.Entry.FromString(image)
+    told.path = path
+    told.name = name
+    told.revision = revision
+    return told
 
 
 def failure(error: QuartetError) -> pb.Failure:

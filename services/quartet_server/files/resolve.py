@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2
@@ -126,6 +127,7 @@ class Resolver:
 
     async def walks(self, paths: Sequence[Path]) -> list[Walk]:
         """Look paths up together: one round of reads per level, however many paths there are. Raises PrincipalRootLost."""
+        await self.snapshot.fix()
         await self.base()
         while True:
             walks, wanted = [], {}
@@ -136,10 +138,9 @@ class Resolver:
                     wanted[keys.dentry(self._zone, *unknown)] = unknown
             if not wanted:
                 return walks
-            found = await self.snapshot.get(list(wanted))
+            found = await self.snapshot.fetched(list(wanted), Step.of)
             for key, place in wanted.items():
-                kv = found.get(key)
-                self.known[place] = Step.of(kv) if kv is not None else None
+                self.known[place] = found.get(key)
 
     async def past_links(self, walks: Sequence[Walk]) -> list[Walk]:
         """Return the walks, those that end at a symbolic link led on to its target.
@@ -181,7 +182,10 @@ class Resolver:
                 break
             place = (ino, name)
             if place not in self.known:
-                return Walk(path, tuple(steps), self._base), place
+                kept = self.snapshot.recall(keys.dentry(self._zone, *place))
+                if kept is None:
+                    return Walk(path, tuple(steps), self._base), place
+                self.known[place] = cast("Step | None", kept.value)
             step = self.known[place]
             if step is None:
                 break

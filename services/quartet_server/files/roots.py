@@ -36,7 +36,7 @@ async def list_roots(tree: Tree, zone: str, request: pb.ListPrincipalRootsReques
     size = tokens.page_size(request.page_size)
     token = tokens.decode(request.page_token, storage_pb2.PageToken, tokens.checksum(zone, request))
     prefix = keys.root_of(zone)
-    snapshot = Snapshot(tree.store)
+    snapshot = tree.snapshot()
     await tree.resolver(zone, snapshot)
     start = keys.root_of(zone, token.last + b"\0") if token.last else prefix
     found = await snapshot.scan(start, ops.prefix_end(prefix), size)

@@ -16,21 +16,26 @@ from quartet.files.v1 import files_pb2 as pb
 from quartet_server.domain import Resources
 from quartet_server.files import create, delete, keys, locks, quota_calls, reading, rename, roots, trash, watch, xattrs
 from quartet_server.files.batch import BatchCreate
+from quartet_server.files.cache_metrics import CacheCollector
 from quartet_server.files.contents import copying, editing
+from quartet_server.files.contents.appending import Appends
 from quartet_server.files.contents.batch import BatchWrite
 from quartet_server.files.contents.contents import Contents
 from quartet_server.files.contents.reading import batch_read, read_stream
 from quartet_server.files.contents.writing import AT_ONCE, Writing
+from quartet_server.files.expiry import Expiry
 from quartet_server.files.inos import Inos
 from quartet_server.files.principals import current, enter
 from quartet_server.files.reclaim import Reclaimer
+from quartet_server.files.staging import Abandoned
 from quartet_server.files.tree import Tree
 from quartet_server.meta.ledger import Claim, LedgerLease, claim
 from quartet_server.meta.mutation import Mutator
 from quartet_server.meta.operators import demand_operator
+from quartet_server.meta.recent import Recent
 from quartet_server.meta.times import timestamps
 from quartet_server.objects.contract import BlobStore
-from raftmeta.metastore import Metastore
+from raftmeta.metastore import Local, Metastore
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -38,7 +43,12 @@ Context = aio.ServicerContext[Any, Any]
 async def start(resources: Resources) -> FileService:
     """Serve files from the node's Metastore."""
     assert resources.objects is not None, "the composition root opens the store of blobs when this service is on"
-    service = FileService(resources.metastore, timestamps(resources.clock), resources.objects)
+    store, options = resources.metastore, resources.config.files
+    recent = Recent(store, options.cache_entries) if isinstance(store, Local) and options.cache_entries else None
+    if recent is not None and resources.registry is not None:
+        resources.registry.register(CacheCollector(recent))
+    now = timestamps(resources.clock)
+    service = FileService(store, now, resources.objects, recent=recent, trash_seconds=options.trash_seconds)
     service.begin()
     return service
 
@@ -52,16 +62,30 @@ class FileService(files_pb2_grpc.FileServiceServicer):
 
     names = (files_pb2.DESCRIPTOR.services_by_name["FileService"].full_name,)
 
-    def __init__(self, store: Metastore, now: Callable[[], Timestamp], blobs: BlobStore) -> None:
+    def __init__(
+        self,
+        store: Metastore,
+        now: Callable[[], Timestamp],
+        blobs: BlobStore,
+        *,
+        recent: Recent | None = None,
+        trash_seconds: float = 0,
+    ) -> None:
         """Keep the tree in `store` and larger files in `blobs`; `now` tells the time for records.
 
-        Nothing runs in the background before `begin`.
+        `recent` follows the same store, and is closed with the service. What is in the trash is given up after
+        `trash_seconds`; 0 keeps it. Nothing runs in the background before `begin`.
         """
         lease = LedgerLease(store)
-        self._tree = Tree(store, Mutator(store, lease), lease, Inos(store), now)
+        self._recent = recent
+        self._tree = Tree(store, Mutator(store, lease, recent=recent), lease, Inos(store), now, recent)
         self._contents = Contents(blobs)
+        self._appends = Appends(self._tree, self._contents)
         self._writing = asyncio.Semaphore(AT_ONCE)
-        self._reclaimer = Reclaimer(store)
+        finding = [Abandoned(store).sweep]
+        if trash_seconds:
+            finding.append(Expiry(self._tree, trash_seconds).sweep)
+        self._reclaimer = Reclaimer(store, finding)
 
     def begin(self) -> None:
         """Start clearing up after recursive deletes, those of earlier runs and of other nodes included."""
@@ -74,6 +98,8 @@ class FileService(files_pb2_grpc.FileServiceServicer):
     async def stop(self) -> None:
         """Stop the background work; a batch in flight is finished or lost, both harmless."""
         await self._reclaimer.close()
+        if self._recent is not None:
+            self._recent.close()
 
     async def Mkdir(self, request: pb.MkdirRequest, context: Context) -> pb.Entry:
         """Create a directory."""
@@ -154,7 +180,7 @@ class FileService(files_pb2_grpc.FileServiceServicer):
         """Add bytes at the end of a file."""
         zone = enter(context)
         claim = _claim(zone, "Append", request)
-        return await editing.append(self._tree, self._contents, zone, request, claim)
+        return await self._appends.append(zone, request, claim)
 
     async def Truncate(self, request: pb.TruncateRequest, context: Context) -> pb.Entry:
         """Give a file another length."""
@@ -175,7 +201,7 @@ class FileService(files_pb2_grpc.FileServiceServicer):
     async def Copy(self, request: pb.CopyRequest, context: Context) -> pb.Entry:
         """Copy an entry."""
         zone = enter(context)
-        return await copying.copy(self._tree, zone, request, _claim(zone, "Copy", request))
+        return await copying.copy(self._tree, self._contents, zone, request, _claim(zone, "Copy", request))
 
     async def SetXattr(self, request: pb.SetXattrRequest, context: Context) -> pb.SetXattrResponse:
         """Write an extended attribute."""

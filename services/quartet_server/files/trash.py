@@ -31,7 +31,7 @@ async def list_trash(tree: Tree, zone: str, request: pb.ListTrashRequest) -> pb.
     size = tokens.page_size(request.page_size)
     below = paths.parse(request.path) if request.path else Path((), ())
     token = tokens.decode(request.page_token, storage_pb2.PageToken, tokens.checksum(zone, request))
-    snapshot = Snapshot(tree.store)
+    snapshot = tree.snapshot()
     base = (await (await tree.resolver(zone, snapshot)).base()).path
     found = await _scan(zone, snapshot, token.last, size)
     answer = pb.ListTrashResponse(revision=snapshot.revision)
@@ -89,7 +89,7 @@ async def restore(tree: Tree, zone: str, request: pb.RestoreFromTrashRequest, cl
                 ops.delete(key),
             ],
         )
-        await _recharge(zone, snapshot, plan, trashed, stored, walk)
+        await _recharge(zone, snapshot, plan, trashed, was, stored, walk)
         return plan
 
     answer, revision = await write(tree, zone, request, pb.Entry, build, claim)
@@ -102,6 +102,7 @@ async def _recharge(
     snapshot: Snapshot,
     plan: Plan[pb.Entry],
     trashed: storage_pb2.Trashed,
+    was: str,
     inode: storage_pb2.Inode,
     walk: Walk,
 ) -> None:
@@ -111,8 +112,8 @@ async def _recharge(
     after = set(quotas.above(walk))
     if before != after and trashed.type == records.DIRECTORY:
         raise QuotaCrossed(
-            f"{trashed.path} was counted by another quota than {walk.path} would be",
-            path=trashed.path,
+            f"{was} was counted by another quota than {walk.path} would be",
+            path=was,
             destination=str(walk.path),
             hint="restore it where the same quotas count it, or take the quota away meanwhile",
         )
@@ -131,7 +132,7 @@ async def empty(tree: Tree, zone: str, request: pb.EmptyTrashRequest) -> pb.Empt
         raise FieldInvalid.of("ids", f"{len(request.ids)} given, at most {tokens.MOST} are taken")
     items = [_parse(one, f"ids[{i}]") for i, one in enumerate(request.ids)]
     await tree.ensure(zone)
-    snapshot = Snapshot(tree.store)
+    snapshot = tree.snapshot()
     base = (await Resolver(zone, snapshot).base()).path
     if base and not items:
         raise FieldInvalid.of("ids", "are needed from a caller with a root of its own: the trash is the whole zone's")
@@ -146,14 +147,32 @@ async def empty(tree: Tree, zone: str, request: pb.EmptyTrashRequest) -> pb.Empt
         old = [kv for kv in kvs if _time(kv).ToNanoseconds() < request.before.ToNanoseconds()]
         more = more and len(old) == len(kvs)  # they are in the order of their times
         kvs = old
-    answer = pb.EmptyTrashResponse(more=more)
+    return pb.EmptyTrashResponse(more=more, emptied=await _all(tree, zone, kvs))
+
+
+async def expire(tree: Tree, zone: str, oldest: int) -> int:
+    """Give up what was deleted before `oldest`, microseconds since 1970; return how many items. Raises MetastoreError."""
+    end = keys.trash(zone, keys.trash_item(oldest, 0))
+    emptied, start, more = 0, keys.trash(zone), True
+    while more:
+        found = await Snapshot(tree.store).scan(start, end, _TOGETHER)
+        if found.kvs:
+            emptied += await _all(tree, zone, found.kvs)
+            start = found.kvs[-1].key + b"\0"
+        more = found.more
+    return emptied
+
+
+async def _all(tree: Tree, zone: str, kvs: Sequence[KeyValue]) -> int:
+    """Give up items that are in the trash still; return how many."""
+    emptied = 0
     for i in range(0, len(kvs), _TOGETHER):
         some = kvs[i : i + _TOGETHER]
         if await _give_up(tree, zone, some):
-            answer.emptied += len(some)
+            emptied += len(some)
         else:
-            answer.emptied += sum([await _give_up(tree, zone, [kv]) for kv in some])
-    return answer
+            emptied += sum([await _give_up(tree, zone, [kv]) for kv in some])
+    return emptied
 
 
 async def _give_up(tree: Tree, zone: str, kvs: Sequence[KeyValue]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,6 +16,7 @@ from quartet_server.files.resolve import Resolver
 from quartet_server.meta import ops, system
 from quartet_server.meta.ledger import LedgerLease
 from quartet_server.meta.mutation import Mutator
+from quartet_server.meta.recent import Recent
 from quartet_server.meta.snapshot import Snapshot
 from quartet_server.rpc import DEFAULT_ZONE
 from raftmeta.etcd import rpc_pb2
@@ -32,6 +33,7 @@ class Tree:
         lease: The lease for the records of requests.
         inos: Hands out inode numbers.
         now: The time, for records; injected.
+        recent: What was read lately, decoded; None where the state is in another process.
     """
 
     store: Metastore
@@ -39,6 +41,7 @@ class Tree:
     lease: LedgerLease
     inos: Inos
     now: Callable[[], Timestamp]
+    recent: Recent | None = None
     _rooted: set[str] = field(default_factory=set)
 
     async def ensure(self, zone: str) -> None:
@@ -56,6 +59,10 @@ class Tree:
             )
         self._rooted.add(zone)
 
+    def snapshot(self, *, serializable: bool = False, revision: int = 0) -> Snapshot:
+        """Return the store at a revision, or as it is; see `Snapshot`."""
+        return Snapshot(self.store, serializable=serializable, revision=revision, recent=self.recent)
+
     async def resolver(self, zone: str, snapshot: Snapshot) -> Resolver:
         """Return a resolver for a read. Raises ZoneNotFound for a zone never created."""
         if zone not in self._rooted and zone != DEFAULT_ZONE:
@@ -70,8 +77,21 @@ class Tree:
         found = await resolver.snapshot.get(list(by_key))
         decoded = {by_key[key]: storage_pb2.Inode.FromString(kv.value) for key, kv in found.items()}
         if keys.ROOT in inos and keys.ROOT not in decoded:
-            decoded[keys.ROOT] = storage_pb2.Inode(type=records.DIRECTORY, attributes=pb.Attributes(mode=0o755))
+            decoded[keys.ROOT] = _new_root()
         return decoded
+
+    async def images(self, snapshot: Snapshot, zone: str, inos: Iterable[int]) -> dict[int, bytes]:
+        """Read what is told of inodes (`records.image`); as `inodes`, but what was read lately is not read again."""
+        by_key = {keys.inode(zone, ino): ino for ino in inos}
+        found = await snapshot.decoded(list(by_key), records.image_of)
+        root = keys.inode(zone, keys.ROOT)
+        if root in by_key and root not in found:
+            found[root] = records.image(keys.ROOT, _new_root())
+        return {by_key[key]: image for key, image in found.items()}
+
+
+def _new_root() -> storage_pb2.Inode:
+    return storage_pb2.Inode(type=records.DIRECTORY, attributes=pb.Attributes(mode=0o755))
 
 
 def unknown(zone: str) -> ZoneNotFound:

@@ -26,7 +26,7 @@ async def watch(tree: Tree, zone: str, request: pb.WatchRequest, idle: float = I
     path = paths.parse(request.path)
     if request.start_revision < 0:
         raise FieldInvalid.of("start_revision", "must not be negative")
-    resolver = await tree.resolver(zone, Snapshot(tree.store))
+    resolver = await tree.resolver(zone, tree.snapshot())
     storyteller = Storyteller(tree.store, zone, (await resolver.base()).ino)
     async for change in changes(tree.store, *keys.tree(zone), request.start_revision, idle):
         events = [event for event in await storyteller.tell(change) if concerns(event, path, request.recursive)]

@@ -86,7 +86,7 @@ async def get_xattr(tree: Tree, zone: str, request: pb.GetXattrRequest) -> pb.Xa
     """Read one extended attribute."""
     path = paths.parse(request.path)
     name = _name(request.name, "name")
-    snapshot = Snapshot(tree.store, serializable=request.serializable)
+    snapshot = tree.snapshot(serializable=request.serializable)
     walk = (await (await tree.resolver(zone, snapshot)).walk(path)).demand()
     key = keys.xattr(zone, walk.ino, name)
     found = await snapshot.get([key])
@@ -98,7 +98,7 @@ async def get_xattr(tree: Tree, zone: str, request: pb.GetXattrRequest) -> pb.Xa
 async def list_xattrs(tree: Tree, zone: str, request: pb.ListXattrsRequest) -> pb.ListXattrsResponse:
     """Read all extended attributes of an entry."""
     path = paths.parse(request.path)
-    snapshot = Snapshot(tree.store, serializable=request.serializable)
+    snapshot = tree.snapshot(serializable=request.serializable)
     walk = (await (await tree.resolver(zone, snapshot)).walk(path)).demand()
     xattrs = await _all(zone, snapshot, walk.ino)
     _fits(sum(xattr.ByteSize() for xattr in xattrs))
@@ -112,7 +112,7 @@ async def batch_get_xattrs(tree: Tree, zone: str, request: pb.BatchGetXattrsRequ
         raise FieldInvalid.of("names", f"{len(request.names)} names, at most {MOST} are taken")
     names = [_name(name, "names") for name in request.names]
     answer = pb.BatchGetXattrsResponse(results=[pb.XattrsResult() for _ in request.paths])
-    snapshot = Snapshot(tree.store, serializable=request.serializable)
+    snapshot = tree.snapshot(serializable=request.serializable)
     resolver = await tree.resolver(zone, snapshot)
     parsed = {}
     for position, text in enumerate(request.paths):

@@ -14,7 +14,9 @@ from google.protobuf.message import Message
 from quartet_server.errors import Contention, QuartetError, RequestTooLarge
 from quartet_server.meta import ops
 from quartet_server.meta.gates import Gates
+from quartet_server.meta.joint import Counts, Joint, Written
 from quartet_server.meta.ledger import Claim, LedgerLease
+from quartet_server.meta.recent import Recent
 from quartet_server.meta.snapshot import Snapshot
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import rpc_pb2 as pb
@@ -34,12 +36,16 @@ class Plan(Generic[Answer]):
         operations: What is written.
         gates: Keys that many plans compare and write. Plans of one node with a gate in common run one after the other:
             they would only make each other fail.
+        counts: What it adds to counters whose keys are its gates; None for a plan that waits in turn for other reasons.
+        counted: Comparisons and writes of these counters, as they were when it was built.
     """
 
     answer: Answer
     compares: list[pb.Compare] = field(default_factory=list)
     operations: list[pb.RequestOp] = field(default_factory=list)
     gates: list[bytes] = field(default_factory=list)
+    counts: Counts | None = None
+    counted: Written = field(default_factory=lambda: ([], []))
 
 
 class Mutator:
@@ -50,15 +56,18 @@ class Mutator:
         store: Metastore,
         lease: LedgerLease,
         *,
+        recent: Recent | None = None,
         jitter: Callable[[], float] = random.random,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Write to `store`; `jitter` returns 0 to 1, `pause` takes seconds."""
+        """Write to `store`, read through `recent`; `jitter` returns 0 to 1, `pause` takes seconds."""
         self._store = store
+        self._recent = recent
         self._lease = lease
         self._jitter = jitter
         self._pause = pause
         self.gates = Gates()
+        self._joint = Joint(store, lease, self.gates)
 
     async def run(
         self, answer: type[Answer], build: Callable[[Snapshot], Awaitable[Plan[Answer]]], claim: Claim | None
@@ -83,26 +92,32 @@ class Mutator:
     ) -> tuple[Answer, int]:
         held: set[bytes] = set()
         for attempt in range(ATTEMPTS):
-            snapshot = Snapshot(self._store, serializable=attempt == 0)
+            snapshot = Snapshot(self._store, serializable=attempt == 0, recent=self._recent)
             try:
                 plan = await build(snapshot)
+                if (
+                    plan.counts is not None
+                    and not held
+                    and (revision := await self._joint.run(plan, plan.counts, claim))
+                ):
+                    return plan.answer, revision
                 if not held.issuperset(plan.gates):
                     await stack.aclose()  # all anew, in their order: who waits for one must not hold a later one
                     held.update(plan.gates)
                     await stack.enter_async_context(self.gates.passed(held))
-                    snapshot = Snapshot(self._store, serializable=attempt == 0)
+                    snapshot = Snapshot(self._store, serializable=attempt == 0, recent=self._recent)
                     plan = await build(snapshot)
             except QuartetError:
                 if attempt == 0:
                     continue
-                told = await self._told(claim, answer)
+                told = await self.told(claim, answer)
                 if told is None:
                     raise
                 return told
             if not plan.operations:
                 if attempt == 0:
                     continue
-                return await self._told(claim, answer) or (plan.answer, snapshot.revision)
+                return await self.told(claim, answer) or (plan.answer, snapshot.revision)
             if (done := await self._commit(plan, claim)) is not None:
                 return done
             if attempt:
@@ -111,7 +126,9 @@ class Mutator:
 
     async def _commit(self, plan: Plan[Answer], claim: Claim | None) -> tuple[Answer, int] | None:
         """Try the plan once; None when something changed since it was built."""
-        request = pb.TxnRequest(compare=plan.compares, success=plan.operations)
+        request = pb.TxnRequest(
+            compare=[*plan.compares, *plan.counted[0]], success=[*plan.operations, *plan.counted[1]]
+        )
         lease = 0
         if claim is not None:
             lease = await self._lease.current()
@@ -133,8 +150,8 @@ class Mutator:
             return None
         return recall(claim, response.responses[0].response_range, type(plan.answer))
 
-    async def _told(self, claim: Claim | None, answer: type[Answer]) -> tuple[Answer, int] | None:
-        """Look up what an earlier run of the claim answered."""
+    async def told(self, claim: Claim | None, answer: type[Answer]) -> tuple[Answer, int] | None:
+        """Look up what an earlier run of the claim answered, and at which revision. Raises RequestIdReused."""
         if claim is None:
             return None
         found = await self._store.range(pb.RangeRequest(key=claim.key))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
 
 from quartet_server.meta import ops
+from quartet_server.meta.recent import Kept, Recent
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import kv_pb2
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.metastore import Metastore
 
 KeyValue = kv_pb2.KeyValue
+Decoded = TypeVar("Decoded")
 
 
 class Snapshot:
@@ -21,9 +24,15 @@ class Snapshot:
         revision: The revision shown; 0 until the first read when none was asked for.
     """
 
-    def __init__(self, store: Metastore, *, serializable: bool = False, revision: int = 0) -> None:
-        """Show `revision`, or the newest one; `serializable` takes what this node has for the newest."""
+    def __init__(
+        self, store: Metastore, *, serializable: bool = False, revision: int = 0, recent: Recent | None = None
+    ) -> None:
+        """Show `revision`, or the newest one; `serializable` takes what this node has for the newest.
+
+        With `recent` what `decoded` reads is kept there, and not read again; that of the past neither way.
+        """
         self._store = store
+        self._recent = recent if not revision else None
         self._serializable = serializable or revision > 0
         self.revision = revision
 
@@ -39,6 +48,44 @@ class Snapshot:
         for part in await asyncio.gather(*(self._get(chunk) for chunk in chunks)):
             found.update(part)
         return found
+
+    async def fix(self) -> None:
+        """Fix the revision, where that takes no read. Raises MetastoreError."""
+        if self._recent is not None and not self.revision:
+            if not self._serializable:
+                await self._recent.confirmed()
+            self._seen(self._recent.revision)
+
+    def recall(self, key: bytes) -> Kept | None:
+        """Return what `decoded` would tell of a key, if it need not be read for that; None too before the first read."""
+        return self._recent.find(key, self.revision) if self._recent is not None and self.revision else None
+
+    async def decoded(self, keys: Sequence[bytes], decode: Callable[[KeyValue], Decoded]) -> dict[bytes, Decoded]:
+        """Read and decode any number of keys, for all to use and nobody to change. Raises as `get`.
+
+        All who ask for a key name the same function.
+        """
+        await self.fix()
+        values: dict[bytes, Decoded] = {}
+        unknown = []
+        for key in keys:
+            kept = self.recall(key)
+            if kept is None:
+                unknown.append(key)
+            elif kept.value is not None:
+                values[key] = cast("Decoded", kept.value)
+        return values | await self.fetched(unknown, decode) if unknown else values
+
+    async def fetched(self, keys: Sequence[bytes], decode: Callable[[KeyValue], Decoded]) -> dict[bytes, Decoded]:
+        """Do as `decoded` with keys of which `recall` knows nothing. Raises as `get`."""
+        found = await self.get(keys)
+        values = {key: decode(kv) for key, kv in found.items()}
+        if self._recent is not None:
+            for key in keys:
+                kv = found.get(key)
+                since = self.revision if kv is None else kv.mod_revision
+                self._recent.keep(key, values.get(key), since, self.revision)
+        return values
 
     async def scan(
         self, start: bytes, end: bytes, limit: int = 0, *, keys_only: bool = False, count_only: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Protocol
 
 from quartet.objects.storage.v1 import storage_pb2
@@ -21,10 +21,26 @@ _PAGE = 64  # pins read at once: each may hold 1,000 digests of 40 bytes
 
 
 class Holder(Protocol):
-    """Whatever keeps blobs from being deleted: pins, files that refer to them."""
+    """Whatever keeps blobs from being deleted or collected: pins, files that refer to them.
+
+    **Who refers to a blob** has put it, or asked `missing` for it, before the transaction that refers to it, and less than the
+    collector's grace before (`objects.gc_grace`). One that takes a reference over from another holder without asking, as
+    the version of a file does that was overwritten, stands behind that one in `Resources.holders`: holders are asked one after another
+    in that order. Every node has all of them, whichever services it offers.
+    """
 
     async def held(self, zone: str, digests: Iterable[Digest]) -> set[Digest]:
         """Return those of `digests` that must stay. What begins to be held later has asked the store for it first."""
+
+    def reached(self, zone: str) -> AsyncGenerator[Digest, None]:
+        """Yield every digest it keeps in the zone, in any order, repeats allowed, at one revision of the Metastore.
+
+        The revision is not older than the call. A blob that leads to others (a list of chunks, a directory, the root of a snapshot)
+        comes with all that it leads to. Memory stays bounded.
+
+        Raises whatever keeps it from being sure that nothing is left out: MetastoreError, errors of `BlobStore`, an
+        observer that lags behind the revision. Then nothing is condemned and nothing swept.
+        """
 
 
 class Pins:
@@ -68,6 +84,19 @@ class Pins:
                 start = kv.key + b"\0"
             more = page.more
         return found
+
+    async def reached(self, zone: str) -> AsyncGenerator[Digest, None]:
+        """See `Holder.reached`."""
+        prefix = start = _key(zone)
+        snapshot = Snapshot(self._store)
+        more = True
+        while more:
+            page = await snapshot.scan(start, ops.prefix_end(prefix), _PAGE)
+            for kv in page.kvs:
+                for packed in storage_pb2.Pin.FromString(kv.value).digests:
+                    yield Digest(packed[:HASH_BYTES], int.from_bytes(packed[HASH_BYTES:], "big"))
+                start = kv.key + b"\0"
+            more = page.more
 
     async def _replace(self, key: bytes, operation: pb.RequestOp) -> bool:
         """Carry out a write of a pin's key and end the lease on which the key hung before; tell whether there was one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +59,69 @@ def test_files_are_made_shown_moved_and_removed(quartet: Any) -> None:
     quartet("mkdir", "/docs")
     assert quartet("rm", "-r", "--permanent", "/docs", "-o", "json")["trash_id"] == ""
     assert quartet("trash", "list", "-o", "json") == []
+
+
+def test_commands_take_several_paths(quartet: Any) -> None:
+    assert [row["path"] for row in quartet("mkdir", "/m", "/m/a", "/m/b", "-o", "json")] == ["/m", "/m/a", "/m/b"]
+    assert [row["path"] for row in quartet("touch", "/m/f", "/m/g", "-o", "json")] == ["/m/f", "/m/g"]
+    assert quartet("ls", "/m/a", "/m") == "/m/a:\n\n/m:\na\nb\nf\ng\n"
+    assert [row["path"] for row in quartet("ls", "/m/f", "/m", "-o", "json")] == [
+        "/m/f", "/m/a", "/m/b", "/m/f", "/m/g",
+    ]  # fmt: skip
+    assert [row["path"] for row in quartet("mv", "/m/f", "/m/g", "/m/a", "-o", "json")] == ["/m/a/f", "/m/a/g"]
+    with pytest.raises(CommandError, match="is not a directory"):
+        quartet("mv", "/m/a/f", "/m/a/g", "/m/no")
+    with pytest.raises(CommandError, match="is not a directory"):
+        quartet("mv", "/m/a/f", "/m/no/")
+    with pytest.raises(CommandError, match="and where to"):
+        quartet("mv", "/m/a/f")
+    with pytest.raises(CommandError, match="FILE_NOT_FOUND"):
+        quartet("rm", "/m/a/f", "/m/a/no")
+    assert len(quartet("rm", "-f", "/m/a/f", "/m/a/g", "/m/b", "-o", "json")) == 2
+    with pytest.raises(CommandError, match="goes with -r"):
+        quartet("rm", "--permanent", "/m")
+    quartet("rm", "-r", "--permanent", "/m")
+
+
+def test_a_tree_is_drawn_as_deep_as_asked_and_shows_where_links_lead(quartet: Any) -> None:
+    quartet("mkdir", "-p", "/t/a/b")
+    quartet("ln", "a/b", "/t/link")
+    assert quartet("tree", "/t", "--depth", "1") == "/t\n├── a\n└── link -> a/b\n\n1 directories, 1 files\n"
+    assert [row["path"] for row in quartet("tree", "/t", "-L", "2", "-o", "json")] == ["/t/a", "/t/a/b", "/t/link"]
+    assert quartet("tree", "/t/link").startswith("/t/link\n")
+    assert "link -> a/b" in quartet("ls", "-l", "/t")
+    with pytest.raises(CommandError, match="from 0 on"):
+        quartet("tree", "--depth", "-1")
+    quartet("rm", "-r", "--permanent", "/t")
+
+
+def test_what_happened_is_watched_from_a_revision_on(quartet: Any) -> None:
+    first = quartet("mkdir", "/w", "-o", "json")["revision"]
+    quartet("touch", "/w/f")
+    quartet("mkdir", "/w/d")
+    quartet("mv", "/w/f", "/w/d/g")
+    quartet("xattr", "set", "/w/d/g", "k", "v")
+    quartet("rm", "/w/d/g")
+    lines = quartet("watch", "/w", "-r", "--from", str(first), "-n", "6", "--output=json").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [(row["event"], row["path"], row["old_path"]) for row in rows] == [
+        ("created", "/w", None),
+        ("created", "/w/f", None),
+        ("created", "/w/d", None),
+        ("renamed", "/w/d/g", "/w/f"),
+        ("xattr", "/w/d/g", None),
+        ("deleted", "/w/d/g", None),
+    ]
+    assert [row["xattr"] for row in rows] == [None] * 4 + ["k", None]
+    assert [row["type"] for row in rows[:3]] == ["directory", "file", "directory"]
+    resumed = quartet("watch", "/w", "--from", str(rows[1]["revision"] + 1), "-n", "2")
+    assert [line.split(maxsplit=1)[1] for line in resumed.splitlines()] == [
+        "created   /w/d/",
+        "renamed   /w/f -> /w/d/g",
+    ]
+    with pytest.raises(CommandError, match="from 0 on"):
+        quartet("watch", "--count", "-1")
+    quartet("rm", "-r", "--permanent", "/w")
 
 
 def test_entries_are_found_by_pattern_name_and_type(quartet: Any) -> None:
@@ -166,3 +230,75 @@ def test_names_cannot_act_on_the_terminal(quartet: Any) -> None:
 
 def test_a_new_directory_can_be_entered(quartet: Any) -> None:
     assert quartet("mkdir", "/open", "-o", "json")["mode"] == "drwxr-xr-x"
+
+
+def test_versions_are_listed_read_compared_and_gone_back_to(quartet: Any, tmp_path: Path) -> None:
+    for number, text in enumerate(("one\n", "two\n", "three\n")):
+        source = tmp_path / f"{number}"
+        source.write_text(text)
+        quartet("cp", str(source), "qt:/plan.md")
+    rows = quartet("versions", "qt:/plan.md", "-o", "json")
+    assert [(row["generation"], row["size"], row["state"]) for row in rows] == [
+        (3, 6, "present"),
+        (2, 4, "old"),
+        (1, 4, "old"),
+    ]
+    assert quartet("versions", "list", f"ino:{rows[0]['ino']}", "-o", "json") == rows
+    assert "present" in quartet("versions", "list", "/plan.md")
+    assert quartet("versions", "cat", "/plan.md", "1", "-o", "json") == {"generation": 1, "text": "one\n"}
+    assert quartet("versions", "diff", "/plan.md").endswith("@@ -1 +1 @@\n-two\n+three\n")
+    told = quartet("versions", "diff", "/plan.md", "1", "3", "-o", "json")
+    assert (told["from"], told["to"], told["content"], told["added"], told["removed"]) == (1, 3, "text", 1, 1)
+    back = quartet("rollback", "qt:/plan.md", "1", "--if-match", rows[0]["etag"], "-o", "json")
+    assert back["etag"] == f"{back['ino']}.4"
+    assert quartet("cat", "/plan.md", "-o", "json")["text"] == "one\n"
+    with pytest.raises(CommandError, match="VERSION_NOT_FOUND"):
+        quartet("rollback", "/plan.md", "9")
+    with pytest.raises(CommandError, match="names no inode"):
+        quartet("versions", "ino:x")
+    quartet("rm", "/plan.md")
+    assert [row["state"] for row in quartet("versions", "/plan.md", "-o", "json")] == ["deleted", "old", "old", "old"]
+    assert isinstance(quartet("versions", "deleted", "-o", "json"), list)
+    quartet("rollback", "/plan.md", "3")
+    assert quartet("cat", "/plan.md", "-o", "json")["text"] == "three\n"
+    quartet("rm", "/plan.md")
+
+
+def test_retention_is_shown_set_and_reset(quartet: Any) -> None:
+    assert quartet("versions", "retention", "/", "-o", "json") == {
+        "path": "/",
+        "max": 100,
+        "min": 1,
+        "keep_days": 30,
+        "set_at": None,
+    }
+    told = quartet("versions", "retention", "/", "--max", "5", "--keep-days", "0.5", "-o", "json")
+    assert (told["max"], told["min"], told["keep_days"], told["set_at"]) == (5, 1, 0.5, "/")
+    assert quartet("versions", "retention", "/", "--reset", "-o", "json")["set_at"] is None
+    with pytest.raises(CommandError, match="--reset goes without"):
+        quartet("versions", "retention", "/", "--reset", "--max", "1")
+    assert quartet("versions", "gc", "-o", "json")["dry_run"] is True
+
+
+def test_workspaces_are_registered_found_declared_and_forgotten(quartet: Any, tmp_path: Path) -> None:
+    made = quartet("workspace", "register", "qt:/ws/reports", "--label", "team=red", "--create", "-o", "json")
+    assert (made["name"], made["path"], made["labels"]) == ("reports", "/ws/reports", {"team": "red"})
+    quartet("mv", "/ws/reports", "/ws/papers")
+    assert [row["path"] for row in quartet("workspace", "ls", "--label", "team=red", "-o", "json")] == ["/ws/papers"]
+    assert quartet("workspace", "show", "qt:/ws/papers", "-o", "json")["name"] == "reports"
+    assert "/ws/papers" in quartet("workspace", "show", "reports")
+    document = tmp_path / "declared.toml"
+    document.write_text('[[memories]]\nname = "ada"\npath = "/ws/ada"\ncreate = true\n')
+    foreseen = quartet("workspace", "load", str(document), "--dry-run", "-o", "json")
+    loaded = quartet("workspace", "load", str(document), "-o", "json")
+    assert (foreseen["added"], loaded["added"], loaded["failed"]) == (1, 1, 0)
+    assert "unchanged" in quartet("workspace", "load", str(document))
+    assert [row["name"] for row in quartet("workspace", "ls", "--kind", "memory", "-o", "json")] == ["ada"]
+    assert quartet("workspace", "rm", "reports", "-o", "json")["revision"]
+    quartet("workspace", "rm", "ada")
+    with pytest.raises(CommandError, match="WORKSPACE_NOT_FOUND"):
+        quartet("workspace", "show", "reports")
+    with pytest.raises(CommandError) as caught:
+        quartet("workspace", "register", "/ws", "--label", "x")
+    assert caught.value.exit_code == 2
+    quartet("rm", "-r", "--permanent", "/ws")

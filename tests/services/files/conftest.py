@@ -14,8 +14,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from harness.served import served
 from quartet.files.v1 import files_pb2_grpc
 from quartet_server.files.service import FileService
+from quartet_server.meta.recent import Recent
 from quartet_server.objects.memory import MemoryBlobs
 
+from raftmeta.drivers.embedded import EmbeddedMetastore
 from raftmeta.metastore import Metastore
 
 if TYPE_CHECKING:
@@ -36,8 +38,9 @@ def blobs() -> MemoryBlobs:
 
 @pytest.fixture
 def service(store: Metastore, blobs: MemoryBlobs) -> FileService:
-    """The service, without its background work."""
-    return FileService(store, ticking(), blobs)
+    """The service, without its background work; what it read is kept where the store is in this process."""
+    recent = Recent(store, 1000) if isinstance(store, EmbeddedMetastore) else None
+    return FileService(store, ticking(), blobs, recent=recent)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

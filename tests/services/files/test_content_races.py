@@ -81,6 +81,63 @@ async def test_appends_of_eight_writers_on_two_nodes_are_all_there_and_whole(
     assert entry.attributes.digest == hashlib.sha256(data).digest()
 
 
+async def test_appends_that_wait_at_the_same_time_are_one_transaction(
+    files: FileServiceAsyncStub, store: Metastore
+) -> None:
+    await write(files, "/log", b"first\n")
+    lines = [b"line %02d\n" % i for i in range(60)]
+    before = await read_revision(files)
+    requests = [pb.AppendRequest(path="/log", data=line, request_id=f"r{i}") for i, line in enumerate(lines)]
+    answers = await asyncio.gather(*map(files.Append, requests))
+    entry, data = await look(files, "/log")
+    assert [data[answer.offset :][: len(line)] for answer, line in zip(answers, lines, strict=True)] == lines
+    assert len(data) == 6 + sum(map(len, lines))
+    assert entry.revision - before < 30
+    assert await asyncio.gather(*map(files.Append, requests)) == answers
+    assert (await look(files, "/log"))[1] == data
+
+
+async def read_revision(files: FileServiceAsyncStub) -> int:
+    """The newest revision."""
+    return (await files.Stat(pb.StatRequest(path="/"))).revision
+
+
+async def test_an_append_that_waits_with_others_fails_alone(files: FileServiceAsyncStub) -> None:
+    await files.Mkdir(pb.MkdirRequest(path="/q"))
+    await files.SetQuota(pb.SetQuotaRequest(path="/q", limit_bytes=100))
+    same = [pb.AppendRequest(path="/q/log", data=b"s" * 10, create=True, request_id="same") for _ in range(3)]
+    sizes = [10, 20, 1000, 10, 30, 70, 10]
+    others = [pb.AppendRequest(path="/q/log", data=b"x" * size, create=True) for size in sizes]
+    missing = [pb.AppendRequest(path="/q/none", data=b"x") for _ in range(3)]
+    outcomes = await asyncio.gather(*map(files.Append, [*same, *others, *missing]), return_exceptions=True)
+    reasons = Counter(reason_of(one) for one in outcomes if isinstance(one, grpc.aio.AioRpcError))
+    assert reasons["FILE_NOT_FOUND"] == 3
+    first, *again = outcomes[:3]
+    assert isinstance(first, pb.AppendResponse)
+    assert again == [first, first]
+    done = sum(size for size, one in zip(sizes, outcomes[3:10], strict=True) if isinstance(one, pb.AppendResponse))
+    entry, data = await look(files, "/q/log")
+    assert len(data) == entry.attributes.size == 10 + done <= 100
+    assert reasons["QUOTA_EXCEEDED"] == sum(isinstance(one, grpc.aio.AioRpcError) for one in outcomes[3:10]) >= 2
+    assert (await files.GetQuota(pb.GetQuotaRequest(path="/q"))).used_bytes == len(data)
+
+
+async def test_a_caller_who_gives_up_waiting_takes_nobody_along(files: FileServiceAsyncStub) -> None:
+    lines = [b"%03d" % i for i in range(40)]
+    calls = [files.Append(pb.AppendRequest(path="/log", data=line, create=True), timeout=30) for line in lines]
+    for i, call in enumerate(calls):
+        if i % 3 == 0:
+            call.cancel()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    _, data = await look(files, "/log")
+    there = [data[i : i + 3] for i in range(0, len(data), 3)]
+    assert len(set(there)) == len(there)
+    for line, outcome in zip(lines, outcomes, strict=True):
+        assert (line in there) or not isinstance(outcome, pb.AppendResponse)
+        if isinstance(outcome, pb.AppendResponse):
+            assert data[outcome.offset :][:3] == line
+
+
 async def test_a_read_while_the_file_is_overwritten_shows_the_old_or_the_new_bytes(
     files: FileServiceAsyncStub,
 ) -> None:

@@ -11,10 +11,11 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from harness.failures import reason_of
-from harness.treemodel import ModelTree, Node, Refused, below
+from harness.treemodel import DIRECTORY, SEVERAL, SYMLINK, ModelTree, Node, Refused, below
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quartet.files.v1 import files_pb2 as pb
+from quartet_server.files.principals import PRINCIPAL_KEY
 from quartet_server.files.reclaim import Reclaimer
 
 from raftmeta.etcd import rpc_pb2
@@ -29,7 +30,7 @@ _name = st.sampled_from("abc")
 _path = st.lists(_name, min_size=1, max_size=4).map(lambda names: "/" + "/".join(names))
 _repeats = st.integers(1, 2)  # how often a call is sent, under one request id
 _step = st.one_of(
-    st.tuples(st.just("create"), _path, st.sampled_from([1, 2]), _repeats),
+    st.tuples(st.just("create"), _path, st.sampled_from([1, 2, 3]), _repeats),
     st.tuples(st.just("create"), _path, st.just(2), _repeats),
     st.tuples(st.just("touch"), _path, _repeats),
     st.tuples(st.just("delete"), _path, st.booleans(), _repeats),
@@ -40,8 +41,14 @@ _step = st.one_of(
     st.tuples(st.just("lock"), _path, _repeats),
     st.tuples(st.just("unlock"), st.integers(0, 3), _repeats),
     st.tuples(st.just("fenced"), _path, st.integers(0, 3), _repeats),
+    st.tuples(st.just("copy"), _path, _path, _repeats),
+    st.tuples(st.just("limit"), _path, st.sampled_from([0, 2, 5, 20]), st.just(1)),
+    st.tuples(st.just("unlimit"), _path, st.just(1)),
+    st.tuples(st.just("root"), st.one_of(st.just("/"), _path), st.just(1)),
     st.tuples(st.just("clear")),
 )
+_OF_PRINCIPALS = frozenset(("create", "touch", "delete", "rename", "copy"))
+"""What is done now and then by a caller with a root of its own."""
 _ids = itertools.count()
 
 
@@ -55,14 +62,24 @@ class Play:
         self.inos: dict[int, int] = {}
         self.bin: list[str] = []
         self.fences: list[pb.Fence] = []
+        self.root: Node | None = None
 
-    async def step(self, step: tuple[object, ...]) -> None:
-        """Do one step on both sides and compare."""
+    async def step(self, step: tuple[object, ...], *, inside: bool) -> None:
+        """Do one step on both sides and compare; `inside` by a caller with a root of its own, if there is one."""
         kind, *arguments = step
         if kind == "clear":
             await Reclaimer(self.store).clear()
+            self.model.clear()
             return
         *arguments, repeats = arguments
+        if kind == "root":
+            await self._give_root(str(arguments[0]))
+            return
+        if kind == "copy" and self.model.root.size() > SEVERAL:
+            return
+        inside = inside and self.root is not None and kind in _OF_PRINCIPALS
+        self.model.here = self.root if inside and self.root is not None else self.model.root
+        metadata = ((PRINCIPAL_KEY, "agent"),) if inside else ()
         if kind == "restore":
             if not self.bin:
                 return
@@ -80,7 +97,7 @@ class Play:
         for _ in range(int(str(repeats))):
             got, answer = "", None
             try:
-                answer = await method(request)
+                answer = await method(request, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 got = reason_of(error)
             assert got == wanted, (step, got, wanted)
@@ -96,7 +113,18 @@ class Play:
             assert self.inos.setdefault(node.serial, answer.ino) == answer.ino
             assert answer.etag == f"{answer.ino}.{node.gen}"
 
-    def _request(self, kind: str, arguments: list[object]) -> tuple[Callable[[Any], Awaitable[Any]], object]:
+    async def _give_root(self, path: str) -> None:
+        """Give the principal a root, if there is a directory at the path."""
+        self.model.here = self.model.root
+        try:
+            node = self.model.find(path)
+        except Refused:
+            return
+        if node.kind == DIRECTORY:
+            await self.files.SetPrincipalRoot(pb.SetPrincipalRootRequest(principal="agent", path=path))
+            self.root = node
+
+    def _request(self, kind: str, arguments: list[object]) -> tuple[Callable[..., Awaitable[Any]], object]:
         request_id = f"r{next(_ids)}"
         if kind == "empty":
             return self.files.EmptyTrash, pb.EmptyTrashRequest()
@@ -117,7 +145,21 @@ class Play:
         if kind == "create" and arguments[1] == 2:
             return self.files.Mkdir, pb.MkdirRequest(path=first, request_id=request_id)
         if kind == "create":
-            return self.files.CreateFile, pb.CreateFileRequest(path=first, request_id=request_id)
+            link = arguments[1] == SYMLINK
+            return self.files.CreateFile, pb.CreateFileRequest(
+                path=first,
+                type=arguments[1],  # type: ignore[arg-type]
+                attributes=pb.Attributes(symlink_target="a/b" if link else ""),
+                request_id=request_id,
+            )
+        if kind == "copy":
+            return self.files.Copy, pb.CopyRequest(
+                source=first, destination=str(arguments[1]), recursive=True, request_id=request_id
+            )
+        if kind == "limit":
+            return self.files.SetQuota, pb.SetQuotaRequest(path=first, limit_inodes=int(str(arguments[1])))
+        if kind == "unlimit":
+            return self.files.RemoveQuota, pb.RemoveQuotaRequest(path=first)
         if kind == "touch":
             mask = FieldMask(paths=["owner"])
             return self.files.SetAttributes, pb.SetAttributesRequest(
@@ -152,10 +194,17 @@ class Play:
             answer = await self.files.BatchStat(pb.BatchStatRequest(paths=paths))
             for path, result in zip(paths, answer.results, strict=True):
                 node = wanted[path]
-                assert (result.entry.ino, result.entry.type) == (self.inos[node.serial], node.kind), path
+                ino = self.inos.setdefault(node.serial, result.entry.ino)  # what is inside a copy is met here first
+                assert (result.entry.ino, result.entry.type) == (ino, node.kind), path
                 assert result.entry.etag == f"{result.entry.ino}.{node.gen}"
+        assert len(set(self.inos.values())) == len(self.inos)
         await Reclaimer(self.store).clear()
-        away = sum(len(below(node)) for node, _ in self.model.bin)
+        self.model.clear()
+        for path, node in wanted.items():
+            if node.quota is not None:
+                quota = await self.files.GetQuota(pb.GetQuotaRequest(path=path))
+                assert (quota.used_inodes, quota.limit_inodes) == (node.quota.count, node.quota.limit), path
+        away = sum(len(below(node)) for node, _, _ in self.model.bin)
         for start, end in ((b"d", b"e"), (b"i", b"j"), (b"p", b"q")):
             keys = await self.store.range(
                 rpc_pb2.RangeRequest(key=b"default\0" + start, range_end=b"default\0" + end, count_only=True)
@@ -168,16 +217,18 @@ class Play:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(steps=st.lists(_step, min_size=5, max_size=40))
+@given(steps=st.lists(st.tuples(_step, st.booleans()), min_size=5, max_size=40))
 async def test_every_answer_is_the_one_of_the_model(
-    files: FileServiceAsyncStub, store: Metastore, steps: list[tuple[object, ...]]
+    files: FileServiceAsyncStub, store: Metastore, steps: list[tuple[tuple[object, ...], bool]]
 ) -> None:
     await files.Mkdir(pb.MkdirRequest(path="/x", parents=True))
     for entry in (await files.List(pb.ListRequest(path="/"))).entries:
         await files.Delete(pb.DeleteRequest(path=entry.path, recursive=True, permanent=True))
     await files.EmptyTrash(pb.EmptyTrashRequest())
     await Reclaimer(store).clear()
+    for root in (await files.ListPrincipalRoots(pb.ListPrincipalRootsRequest())).roots:
+        await files.RemovePrincipalRoot(pb.RemovePrincipalRootRequest(principal=root.principal))
     play = Play(files, store)
-    for step in steps:
-        await play.step(step)
+    for step, inside in steps:
+        await play.step(step, inside=inside)
     await play.compare()

@@ -313,3 +313,32 @@ async def test_after_any_history_the_count_is_what_is_there(
     await Reclaimer(store).clear()
     for quota in ("/a", "/a/b", "/c"):
         assert await used(files, quota) == await there(files, quota)
+
+
+async def test_writes_that_wait_for_one_quota_go_together_and_those_in_each_others_way_do_not(
+    files: FileServiceAsyncStub, store: Metastore
+) -> None:
+    await fill(files, "/q/", "/q/d/", "/q/e/", "/q/e/old")
+    await limit(files, "/q", inodes=200)
+    before = (await files.Stat(pb.StatRequest(path="/"))).revision
+    creates = [pb.CreateFileRequest(path=f"/q/d/{i}", request_id=f"r{i}") for i in range(60)]
+    answers = await asyncio.gather(*map(files.CreateFile, creates))
+    assert (await files.Stat(pb.StatRequest(path="/"))).revision - before < 40
+    assert await asyncio.gather(*map(files.CreateFile, creates)) == answers
+    assert await used(files, "/q") == await there(files, "/q")
+    # the same name twice, a directory that goes while something is put into it, and a file that is put and moved
+    clashing: list[Any] = [
+        *(files.CreateFile(pb.CreateFileRequest(path="/q/same")) for _ in range(5)),
+        *(files.CreateFile(pb.CreateFileRequest(path=f"/q/e/{i}")) for i in range(5)),
+        files.Delete(pb.DeleteRequest(path="/q/e/old")),
+        files.Delete(pb.DeleteRequest(path="/q/e")),
+        *(files.Mkdir(pb.MkdirRequest(path=f"/q/m/{i}", parents=True)) for i in range(5)),
+        *(create(files, f"/q/d/{i}", size=10) for i in range(20)),
+        *(files.Delete(pb.DeleteRequest(path=f"/q/d/{i}")) for i in range(10, 30)),
+    ]
+    outcomes = await asyncio.gather(*clashing, return_exceptions=True)
+    assert sum(isinstance(one, pb.Entry) for one in outcomes[:5]) == 1
+    assert all(isinstance(one, pb.Entry) for one in outcomes[12:17])
+    assert await used(files, "/q") == await there(files, "/q")
+    pointers = await store.range(rpc_pb2.RangeRequest(key=b"default\0p", range_end=b"default\0q", count_only=True))
+    assert pointers.count == (await there(files, "/"))[1]  # nothing was put into a directory that was gone

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from harness.bulk import fill
 from harness.failures import fails, reason_of
 from harness.served import served
 from quartet.files.v1 import files_pb2 as pb
@@ -16,6 +18,7 @@ from quartet.files.v1 import files_pb2_grpc
 from quartet_server.files.service import FileService
 from quartet_server.objects.memory import MemoryBlobs
 
+from raftmeta.drivers.embedded import EmbeddedMetastore
 from raftmeta.etcd import rpc_pb2
 from raftmeta.metastore import Metastore
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from quartet.files.v1.files_pb2_grpc import FileServiceAsyncStub
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+DESCENDANTS = int(os.environ.get("QUARTET_TEST_DESCENDANTS", "100000"))
 REPLACE, NO_REPLACE, EXCHANGE = pb.RENAME_MODE_REPLACE, pb.RENAME_MODE_NO_REPLACE, pb.RENAME_MODE_EXCHANGE
 
 
@@ -198,7 +202,7 @@ async def test_a_mode_of_the_future_is_refused_and_replaces_nothing(files: FileS
     assert (await files.Stat(pb.StatRequest(path="/a"))).name == "a"
 
 
-async def test_a_directory_moves_with_as_many_operations_however_much_it_holds(
+async def test_a_directory_of_a_hundred_thousand_moves_with_as_many_operations_as_an_empty_one(
     store: Metastore,
 ) -> None:
     counting = Counting(store)
@@ -207,13 +211,17 @@ async def test_a_directory_moves_with_as_many_operations_however_much_it_holds(
         grpc.aio.insecure_channel(address) as channel,
     ):
         files = files_pb2_grpc.FileServiceStub(channel)
-        await make(files, "/empty/", "/full/", *(f"/full/{i}/" for i in range(30)), "/to/")
-        await make(files, *(f"/full/{i % 30}/{i}" for i in range(900)))
+        inos = await make(files, "/empty/", "/full/", "/to/")
+        descendants = DESCENDANTS if isinstance(store, EmbeddedMetastore) else DESCENDANTS // 20
+        await fill(store, inos["/full"], descendants)
+        last = await files.Stat(pb.StatRequest(path=f"/full/0099/{descendants - 1:06}"))
         counts = []
         for path in ("/empty", "/full"):
             counting.operations = 0
             await files.Rename(pb.RenameRequest(source=path, destination=f"/to{path}"))
             counts.append(counting.operations)
+        moved = await files.Stat(pb.StatRequest(path=f"/to/full/0099/{descendants - 1:06}"))
+        assert moved.ino == last.ino
     assert counts[0] == counts[1] < 20
 
 

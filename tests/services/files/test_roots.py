@@ -279,3 +279,38 @@ async def test_a_certificate_says_who_calls_and_only_an_operator_may_act_for_oth
             "peer_uri": [f"quartet://zone/{zone}".encode() for zone in zones],
         }
     assert principal_of(named, identity) == principal
+
+
+async def test_a_quota_that_is_reached_names_no_path_above_the_callers_root(files: FileServiceAsyncStub) -> None:
+    inside = await agent(files)
+    await files.SetQuota(pb.SetQuotaRequest(path="/agents", limit_inodes=6))
+    await inside.Mkdir(pb.MkdirRequest(path="/d"))
+    await inside.Mkdir(pb.MkdirRequest(path="/d/e"))
+
+    async def refused(method: str, request: Any) -> str:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await getattr(inside, method)(request)
+        assert reason_of(caught.value) == "QUOTA_EXCEEDED"
+        return f"{caught.value.details()} {caught.value.trailing_metadata()}"
+
+    async def all_refusals(path: str) -> list[str]:
+        told = [await refused("Mkdir", pb.MkdirRequest(path=path))]
+        batch = await inside.BatchCreate(pb.BatchCreateRequest(entries=[pb.CreateEntry(path=path)]))
+        written = await inside.BatchWrite(pb.BatchWriteRequest(files=[pb.WriteItem(path=path, data=b"x")]))
+        for result in (batch.results[0], written.results[0]):
+            assert result.failure.reason == "QUOTA_EXCEEDED"
+            told.append(result.failure.message)
+        return told
+
+    await inside.CreateFile(pb.CreateFileRequest(path="/d/f"))
+    assert not any("/agents" in text for text in await all_refusals("/d/g"))
+    await files.SetQuota(pb.SetQuotaRequest(path="/agents", limit_inodes=100))
+    await inside.SetQuota(pb.SetQuotaRequest(path="/d", limit_inodes=2))
+    for text in await all_refusals("/d/g"):
+        assert "/d may hold 2 inodes" in text
+        assert "/agents" not in text
+    outside = await files.BatchCreate(pb.BatchCreateRequest(entries=[pb.CreateEntry(path="/agents/7/d/g")]))
+    assert "/agents/7/d may hold 2 inodes" in outside.results[0].failure.message
+    await files.SetQuota(pb.SetQuotaRequest(path="/agents/7", limit_inodes=3))
+    for text in await all_refusals("/h"):
+        assert "/ may hold 3 inodes" in text

@@ -12,6 +12,7 @@ from pathlib import Path
 from quartet import CallError, Client, Entry
 from quartet.files.v1 import files_pb2 as pb
 
+from quartet_server.cli.transfer.beside import clear, forget
 from quartet_server.cli.transfer.locally import replace, same_bytes
 from quartet_server.cli.transfer.tally import Tally
 from quartet_server.cli.transfer.workers import Workers
@@ -63,7 +64,9 @@ class Download:
             remote, local, top = waiting.pop()
             if not self._directory(remote, local, top=top):
                 continue
+            names = []
             for entry in self._client.files.list(remote, detail=True):
+                names.append(entry.name)
                 below = local / entry.name
                 if entry.name in ("", ".", "..") or "/" in entry.name or "\0" in entry.name:
                     self._tally.fail(entry.path, "its name cannot be written here")
@@ -71,6 +74,7 @@ class Download:
                     waiting.append((entry.path, below, False))
                 else:
                     yield from self._one(entry, below)
+            clear(local, names)
 
     def _directory(self, remote: str, local: Path, *, top: bool) -> bool:
         """Make a directory if it is not there; tell whether it can be filled."""
@@ -118,6 +122,7 @@ class Download:
             self._tally.fail(entry.path, f"{path} is a directory")
             return False
         if stat.S_ISREG(status.st_mode) and same_bytes(path, status, entry):
+            forget(path)
             self._tally.there(entry.attributes.size)
             return False
         return True
@@ -125,15 +130,19 @@ class Download:
     def _large(self, entry: Entry, path: Path) -> None:
         try:
             if self._needed(entry, path):
-                pieces = self._client.files.read_stream(entry.path, if_match=entry.etag)
-                self._tally.copied(replace(path, self._metered(pieces), entry))
+                moved = replace(path, entry, partial(self._from, entry))
+                self._tally.copied(entry.attributes.size, moved)
         except (CallError, OSError) as error:
             self._tally.refused(entry.path, error)
         except ValueError as error:
             self._tally.fail(entry.path, str(error))
 
-    def _metered(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        for piece in pieces:
+    def _from(self, entry: Entry, offset: int) -> Iterator[bytes]:
+        """Yield the bytes of a file from `offset` on, and count them; those before are counted as done."""
+        self._tally.meter.advance(offset)
+        if offset == entry.attributes.size > 0:
+            return
+        for piece in self._client.files.read_stream(entry.path, offset=offset, if_match=entry.etag):
             self._tally.meter.advance(len(piece))
             yield piece
 
@@ -152,8 +161,12 @@ class Download:
                 self._tally.fail(entry.path, f"{result.failure.message} [{result.failure.reason}]")
                 continue
             try:
-                self._tally.copied(replace(path, [result.data], result.entry))
+                self._tally.copied(replace(path, result.entry, partial(_rest, result.data)))
             except OSError as error:
                 self._tally.refused(entry.path, error)
             except ValueError as error:
                 self._tally.fail(entry.path, str(error))
+
+
+def _rest(data: bytes, offset: int) -> list[bytes]:
+    return [data[offset:]]

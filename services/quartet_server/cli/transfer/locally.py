@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from quartet import Attributes, Entry
+
+from quartet_server.cli.transfer.beside import Beside
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +74,44 @@ def same_bytes(path: Path, status: os.stat_result, entry: Entry) -> bool:
         return not status.st_size or hashlib.file_digest(file, "sha256").digest() == entry.attributes.digest
 
 
-def replace(path: Path, pieces: Iterable[bytes], entry: Entry) -> int:
-    """Write a file beside its place, give it mode and time, and put it there; return how many bytes it has.
+def replace(path: Path, entry: Entry, read: Callable[[int], Iterable[bytes]]) -> int:
+    """Write a file beside its place, give it mode and time, and put it there; return how many bytes were read.
 
-    Raises OSError; ValueError when the bytes are not those of the entry's digest. Then nothing has changed.
+    `read` yields the bytes from an offset on. What a copy that was killed left of the file is not read again, unless
+    the whole turns out to be something else. Raises OSError; ValueError when the bytes are not those of the entry's
+    digest. Then nothing has changed.
     """
-    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # a name of 255 bytes leaves no room beside it
-    beside = path.with_name(f".quartet-{os.getpid()}-{short}")
-    state, size = hashlib.sha256(), 0
-    try:
-        with beside.open("wb") as file:
-            for piece in pieces:
+    with Beside(path) as beside:
+        file = beside.file
+        state, size = _left(file, entry)
+        resumed, moved = size > 0, 0
+        while True:
+            for piece in read(size):
                 state.update(piece)
-                size += file.write(piece)
-        _check(state.digest(), entry)
+                moved += file.write(piece)
+            if not entry.attributes.digest or state.digest() == entry.attributes.digest:
+                break
+            if not resumed:
+                raise ValueError("other bytes came than those of its digest")
+            file.seek(0)
+            file.truncate()
+            state, size, resumed = hashlib.sha256(), 0, False
+        file.flush()
         if mode := entry.attributes.mode & 0o777:
-            beside.chmod(mode)
+            os.fchmod(file.fileno(), mode)
         if entry.attributes.HasField("mtime"):
             time = entry.attributes.mtime.ToNanoseconds()
-            os.utime(beside, ns=(time, time))
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
-    return size
+            os.utime(file.fileno(), ns=(time, time))
+        beside.place()
+    return moved
 
 
-def _check(found: bytes, entry: Entry) -> None:
-    if entry.attributes.digest and found != entry.attributes.digest:
-        raise ValueError("other bytes came than those of its digest")
+def _left(file: BinaryIO, entry: Entry) -> tuple[Hash, int]:
+    """Return the hash and the number of the bytes in a file to go on after; none of a file that cannot be checked."""
+    state, size = hashlib.sha256(), os.fstat(file.fileno()).st_size
+    if size > entry.attributes.size or not entry.attributes.digest:
+        file.truncate(0)
+        return state, 0
+    while piece := file.read(_PIECE):
+        state.update(piece)
+    return state, size

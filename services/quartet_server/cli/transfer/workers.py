@@ -13,8 +13,9 @@ WAITING = 4
 class Workers:
     """Runs tasks; the first that raises ends the rest, and is raised by `run` or at the end of the block."""
 
-    def __init__(self, threads: int) -> None:
-        """Start `threads` threads when they are needed."""
+    def __init__(self, threads: int, interrupt: Callable[[], None] = lambda: None) -> None:
+        """Start `threads` threads when they are needed; `interrupt` makes what they wait for fail."""
+        self._interrupt = interrupt
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="quartet-cp")
         self._most = threads * (1 + WAITING)
         self._open: set[Future[None]] = set()
@@ -37,10 +38,15 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for all tasks; after an error only for those that have begun."""
+        """Wait for all tasks; after an error only for those that have begun, which Ctrl-C interrupts."""
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         try:
-            if kind is None:
-                while self._open:
-                    self._settle(*wait(self._open, return_when=FIRST_COMPLETED))
+            while kind is None and self._open:
+                self._settle(*wait(self._open, return_when=FIRST_COMPLETED))
+        except KeyboardInterrupt:
+            interrupted = True
+            raise
         finally:
+            if interrupted:
+                self._interrupt()
             self._pool.shutdown(cancel_futures=True)

@@ -21,7 +21,6 @@ from quartet_server.files.tree import Tree
 from quartet_server.meta import ops
 from quartet_server.meta.ledger import Claim
 from quartet_server.meta.mutation import ATTEMPTS
-from quartet_server.meta.snapshot import Snapshot
 from quartet_server.objects.chunking import THRESHOLD, cut
 from quartet_server.objects.contract import Put
 from quartet_server.objects.digest import Digest
@@ -131,7 +130,7 @@ class BatchWrite:
 
     async def _round(self, *, fresh: bool) -> None:
         """Try everything that is pending once; of several writes to one path the first."""
-        snapshot = Snapshot(self._tree.store, serializable=not fresh)
+        snapshot = self._tree.snapshot(serializable=not fresh)
         items = list({item.target.path.keys: item for item in reversed(self._pending.values())}.values())[::-1]
         walks = await Resolver(self._zone, snapshot).walks([item.target.path for item in items])
         found = await snapshot.get(list({keys.inode(self._zone, walk.ino): None for walk in walks if walk.complete}))
@@ -211,14 +210,14 @@ class BatchWrite:
             await self._commit(part, number)
             return
         async with self._tree.mutator.gates.passed(places):
-            found = await Snapshot(self._tree.store).get(places)
+            found = await self._tree.snapshot().get(places)
             charges = Charges()
             for item, made in part.made:
                 charges.add(made.quotas, made.bytes, made.inodes)
                 try:
                     compares, operations = quotas.counted(self._zone, found, charges)
                 except QuotaExceeded as error:
-                    self._fail([item.position], error)
+                    self._fail([item.position], await quotas.as_seen(self._zone, self._tree.snapshot(), error))
                     return
             part.compares |= {bytes(one.key): one for one in compares}
             part.operations += operations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -53,6 +53,25 @@ class Contents:
         listed = storage_pb2.ChunkList(chunks=encoded(body.chunks)).SerializeToString(deterministic=True)
         digest = await self.blobs.put(zone, listed)
         return storage_pb2.Content(list=storage_pb2.Chunk(hash=digest.hash, size=digest.size))
+
+    async def keep(self, zone: str, contents: Iterable[storage_pb2.Content]) -> None:
+        """Let the store know that what these refer to is wanted, so that it stays until new inodes refer to it too.
+
+        What is lost already is not told: a copy of a file refers to the same lost bytes.
+        """
+        wanted: dict[Digest, None] = {}
+        for content in contents:
+            wanted.update(dict.fromkeys(chunks_of(content)))
+            if content.HasField("list"):
+                listed = Digest(content.list.hash, content.list.size)
+                wanted[listed] = None
+                try:
+                    data = await self.blobs.get(zone, listed)
+                except BlobNotFound:
+                    continue
+                wanted.update(dict.fromkeys(chunks_of(storage_pb2.ChunkList.FromString(data))))
+        if wanted:
+            await self.blobs.missing(zone, wanted)
 
     async def read(
         self, zone: str, path: Path, body: Body, offset: int = 0, length: int | None = None

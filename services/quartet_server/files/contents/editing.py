@@ -1,23 +1,16 @@
-"""Append and Truncate: the content of a file changes at its end."""
+"""Truncate: a file gets another length."""
 
 from __future__ import annotations
 
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
-from quartet_server.errors import FieldInvalid, IsADirectory
-from quartet_server.files import paths, records
+from quartet_server.errors import FieldInvalid
+from quartet_server.files import records
+from quartet_server.files.contents.appending import file_path, turn
 from quartet_server.files.contents.body import NOTHING, Body, check_size
 from quartet_server.files.contents.contents import Contents
-from quartet_server.files.contents.target import (
-    OVERWRITE,
-    UPSERT,
-    Target,
-    demand_file,
-    inode_of,
-    own_attributes,
-    placed,
-)
+from quartet_server.files.contents.target import OVERWRITE, Target, demand_file, inode_of, placed
 from quartet_server.files.paths import Path
 from quartet_server.files.resolve import Resolver
 from quartet_server.files.tree import Tree
@@ -30,44 +23,11 @@ FILLED = 1 << 30
 """The most zeros that one Truncate adds."""
 
 
-async def append(
-    tree: Tree, contents: Contents, zone: str, request: pb.AppendRequest, claim: Claim | None
-) -> pb.AppendResponse:
-    """Add bytes at the end of a file: exactly there, since the inode they were added to is compared."""
-    path = _file_path(request.path)
-    if request.HasField("attributes"):
-        if not request.create:
-            raise FieldInvalid.of("attributes", "are for a file that is created")
-        own_attributes(request.attributes, "attributes")
-    await tree.ensure(zone)
-    mode = UPSERT if request.create else OVERWRITE
-    attributes = request.attributes if request.HasField("attributes") else None
-
-    async def build(snapshot: Snapshot) -> Plan[pb.AppendResponse]:
-        walk = await Resolver(zone, snapshot).walk(path)
-        inode, revision = await inode_of(zone, walk, snapshot)
-        target = Target(path, attributes if inode is None else None, mode, request.if_match, request.if_none_match)
-        target.met_by(walk, inode)
-        before = NOTHING if inode is None else await contents.load(zone, path, inode)
-        body = await contents.extended(zone, path, before, request.data)
-        content = await contents.refer(zone, body)
-        plan = await placed(
-            tree, zone, snapshot, walk, (inode, revision), lambda inode, now: target.settle(inode, body, content, now)
-        )
-        answer = pb.AppendResponse(entry=plan.answer, offset=before.size)
-        return Plan(answer, plan.compares, plan.operations, plan.gates)
-
-    async with tree.mutator.gates.passed([_turn(zone, path)]):
-        answer, revision = await write(tree, zone, request, pb.AppendResponse, build, claim)
-    answer.entry.revision = revision
-    return answer
-
-
 async def truncate(
     tree: Tree, contents: Contents, zone: str, request: pb.TruncateRequest, claim: Claim | None
 ) -> pb.Entry:
     """Give a file another length."""
-    path = _file_path(request.path)
+    path = file_path(request.path)
     if request.size < 0:
         raise FieldInvalid.of("size", "must not be negative")
     check_size(request.size, path)
@@ -86,7 +46,7 @@ async def truncate(
             tree, zone, snapshot, walk, (inode, revision), lambda inode, now: target.settle(inode, body, content, now)
         )
 
-    async with tree.mutator.gates.passed([_turn(zone, path)]):
+    async with tree.mutator.gates.passed([turn(zone, path)]):
         entry, revision = await write(tree, zone, request, pb.Entry, build, claim)
     entry.revision = revision
     return entry
@@ -97,15 +57,3 @@ async def _resized(contents: Contents, zone: str, path: Path, inode: storage_pb2
     if size - before.size > FILLED:
         raise FieldInvalid.of("size", f"{size - before.size} zeros would be added, at most {FILLED} at once")
     return await contents.resized(zone, path, before, size)
-
-
-def _turn(zone: str, path: Path) -> bytes:
-    """Return the gate at which this node's changes of one file wait for each other."""
-    return zone.encode() + b"\0" + b"/".join(path.keys)
-
-
-def _file_path(text: str) -> Path:
-    path = paths.parse(text)
-    if path.is_root:
-        raise IsADirectory("/ is a directory", path="/")
-    return path

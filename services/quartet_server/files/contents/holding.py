@@ -1,12 +1,12 @@
-"""Which blobs files refer to: asked before a blob is deleted."""
+"""Which blobs files refer to: asked before one is deleted, and when those that nothing leads to are collected."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 from quartet.files.storage.v1 import storage_pb2
 
-from quartet_server.errors import BlobNotFound
+from quartet_server.errors import BlobCorrupt, BlobNotFound, ContentLost
 from quartet_server.files import keys
 from quartet_server.files.contents.body import chunks_of
 from quartet_server.meta.snapshot import Snapshot
@@ -19,9 +19,9 @@ _LAST = (1 << 64) - 1
 
 
 class HeldByFiles:
-    """Files of a zone, those in the trash included, as holders of their chunks.
+    """Files of a zone as holders of their chunks: the tree's, those in the trash, and those that wait to be reclaimed.
 
-    Looks at every inode of the zone, at one revision: for a deletion now and then, not for a collection.
+    Looks at every inode of the zone, at one revision, a page at a time.
     """
 
     def __init__(self, store: Metastore, blobs: BlobStore) -> None:
@@ -42,6 +42,35 @@ class HeldByFiles:
                 start = kv.key + b"\0"
             more = page.more
         return found
+
+    async def reached(self, zone: str) -> AsyncGenerator[Digest, None]:
+        """See `Holder.reached`. Raises ContentLost when a list of chunks is not there: what it led to cannot be known."""
+        snapshot = Snapshot(self._store)
+        start, end, more = keys.inode(zone, 0), keys.inode(zone, _LAST), True
+        while more:
+            page = await snapshot.scan(start, end, _PAGE)
+            for kv in page.kvs:
+                content = storage_pb2.Inode.FromString(kv.value).content
+                for digest in chunks_of(content):
+                    yield digest
+                if content.HasField("list"):
+                    listed = Digest(content.list.hash, content.list.size)
+                    yield listed
+                    for digest in await self._listed(zone, keys.parse(kv.key).ino, listed):
+                        yield digest
+                start = kv.key + b"\0"
+            more = page.more
+
+    async def _listed(self, zone: str, ino: int, listed: Digest) -> tuple[Digest, ...]:
+        try:
+            data = await self._blobs.get(zone, listed)
+        except (BlobNotFound, BlobCorrupt) as error:
+            raise ContentLost(
+                f"the list of chunks of inode {ino} in zone {zone} cannot be read: {error.message}",
+                digest=str(listed),
+                hint="quartet fsck, then write the file again or delete it",
+            ) from error
+        return chunks_of(storage_pb2.ChunkList.FromString(data))
 
     async def _of(self, zone: str, content: storage_pb2.Content) -> list[Digest]:
         """Return what a file's content refers to, the list itself included; a list that is lost holds no chunk."""

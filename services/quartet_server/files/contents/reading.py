@@ -16,7 +16,6 @@ from quartet_server.files.paths import Path
 from quartet_server.files.reading import count
 from quartet_server.files.tokens import MESSAGE
 from quartet_server.files.tree import Tree
-from quartet_server.meta.snapshot import Snapshot
 
 
 async def read_stream(
@@ -27,7 +26,7 @@ async def read_stream(
     for field in ("offset", "length", "revision"):
         if getattr(request, field) < 0:
             raise FieldInvalid.of(field, "must not be negative")
-    snapshot = Snapshot(tree.store, serializable=request.serializable, revision=request.revision)
+    snapshot = tree.snapshot(serializable=request.serializable, revision=request.revision)
     resolver = await tree.resolver(zone, snapshot)
     walk = await resolver.walk(path)
     if request.follow:
@@ -59,7 +58,7 @@ async def batch_read(tree: Tree, contents: Contents, zone: str, request: pb.Batc
     if request.revision < 0:
         raise FieldInvalid.of("revision", "must not be negative")
     answer = pb.BatchReadResponse(results=[pb.ReadResult() for _ in request.paths])
-    snapshot = Snapshot(tree.store, serializable=request.serializable, revision=request.revision)
+    snapshot = tree.snapshot(serializable=request.serializable, revision=request.revision)
     resolver = await tree.resolver(zone, snapshot)
     parsed: dict[int, Path] = {}
     for position, text in enumerate(request.paths):

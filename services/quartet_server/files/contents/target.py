@@ -158,8 +158,7 @@ async def change(
     now, path = tree.now(), walk.path
     if inode is not None:
         before = quotas.size_of(inode)
-        inode.gen += 1
-        inode.update_time.CopyFrom(now)
+        records.renew(inode, now)
         settle(inode, now)
         key = keys.inode(zone, walk.ino)
         plan = Plan(

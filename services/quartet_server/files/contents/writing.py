@@ -92,7 +92,7 @@ class Writing:
 
     async def _foresee(self, header: pb.WriteHeader, target: Target) -> None:
         """Raise what would be raised at the end, as far as it can be known."""
-        snapshot = Snapshot(self.tree.store)
+        snapshot = self.tree.snapshot()
         try:
             walk = await Resolver(self.zone, snapshot).walk(target.path)
             target.met_by(walk, (await inode_of(self.zone, walk, snapshot))[0])

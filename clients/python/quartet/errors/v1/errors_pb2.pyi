@@ -163,6 +163,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "QUOTA_NOT_FOUND", "domain": "quartet.dev", "metadata": {"path": "/docs", "hint": "quartet quota set PATH --bytes N"}}
     """
+    ERROR_REASON_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 110
+    """ERROR_REASON_VERSION_NOT_FOUND (NOT_FOUND): the file never had this generation, or it is not kept any more.
+
+        {"reason": "VERSION_NOT_FOUND", "domain": "quartet.dev", "metadata": {"ino": "7", "generation": "3", "hint": "quartet versions list PATH"}}
+    """
+    ERROR_REASON_WORKSPACE_NOT_FOUND: _ErrorReason.ValueType  # 120
+    """ERROR_REASON_WORKSPACE_NOT_FOUND (NOT_FOUND): nothing is registered under the name, or at the path.
+
+        {"reason": "WORKSPACE_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "reports", "hint": "quartet workspace ls"}}
+    """
     ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 19
     """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -177,6 +187,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_ZONE_EXISTS (ALREADY_EXISTS): the zone was created before.
 
         {"reason": "ZONE_EXISTS", "domain": "quartet.dev", "metadata": {"zone": "red"}}
+    """
+    ERROR_REASON_WORKSPACE_EXISTS: _ErrorReason.ValueType  # 121
+    """ERROR_REASON_WORKSPACE_EXISTS (ALREADY_EXISTS): the name stands for another directory of the zone, or the directory has
+    another name.
+
+        {"reason": "WORKSPACE_EXISTS", "domain": "quartet.dev", "metadata": {"name": "reports", "path": "/team/reports", "hint": "quartet workspace show NAME"}}
     """
     ERROR_REASON_NOT_A_DIRECTORY: _ErrorReason.ValueType  # 22
     """ERROR_REASON_NOT_A_DIRECTORY (FAILED_PRECONDITION): a path goes through, or an operation needs, a directory
@@ -308,6 +324,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
     """
+    ERROR_REASON_STAGING_LOST: _ErrorReason.ValueType  # 125
+    """ERROR_REASON_STAGING_LOST (ABORTED): the tree that the call was building out of sight was given up before it was
+    whole, because its node showed no sign of life for ten minutes. Nothing was changed.
+
+        {"reason": "STAGING_LOST", "domain": "quartet.dev", "metadata": {"hint": "call again"}}
+    """
     ERROR_REASON_LOCK_HELD: _ErrorReason.ValueType  # 83
     """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
 
@@ -374,6 +396,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     in. Nothing was acknowledged; the call may be repeated.
 
         {"reason": "OBJECT_STORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
+    """
+    ERROR_REASON_VERSIONS_BEHIND: _ErrorReason.ValueType  # 111
+    """ERROR_REASON_VERSIONS_BEHIND (UNAVAILABLE): more changes of files wait to be recorded as versions than one call looks
+    at. The observer catches up by itself.
+
+        {"reason": "VERSIONS_BEHIND", "domain": "quartet.dev", "metadata": {"recorded": "1200"}}
     """
     ERROR_REASON_DEADLINE_PASSED: _ErrorReason.ValueType  # 45
     """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the
@@ -549,6 +577,16 @@ ERROR_REASON_QUOTA_NOT_FOUND: ErrorReason.ValueType  # 84
 
     {"reason": "QUOTA_NOT_FOUND", "domain": "quartet.dev", "metadata": {"path": "/docs", "hint": "quartet quota set PATH --bytes N"}}
 """
+ERROR_REASON_VERSION_NOT_FOUND: ErrorReason.ValueType  # 110
+"""ERROR_REASON_VERSION_NOT_FOUND (NOT_FOUND): the file never had this generation, or it is not kept any more.
+
+    {"reason": "VERSION_NOT_FOUND", "domain": "quartet.dev", "metadata": {"ino": "7", "generation": "3", "hint": "quartet versions list PATH"}}
+"""
+ERROR_REASON_WORKSPACE_NOT_FOUND: ErrorReason.ValueType  # 120
+"""ERROR_REASON_WORKSPACE_NOT_FOUND (NOT_FOUND): nothing is registered under the name, or at the path.
+
+    {"reason": "WORKSPACE_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "reports", "hint": "quartet workspace ls"}}
+"""
 ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 19
 """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -563,6 +601,12 @@ ERROR_REASON_ZONE_EXISTS: ErrorReason.ValueType  # 21
 """ERROR_REASON_ZONE_EXISTS (ALREADY_EXISTS): the zone was created before.
 
     {"reason": "ZONE_EXISTS", "domain": "quartet.dev", "metadata": {"zone": "red"}}
+"""
+ERROR_REASON_WORKSPACE_EXISTS: ErrorReason.ValueType  # 121
+"""ERROR_REASON_WORKSPACE_EXISTS (ALREADY_EXISTS): the name stands for another directory of the zone, or the directory has
+another name.
+
+    {"reason": "WORKSPACE_EXISTS", "domain": "quartet.dev", "metadata": {"name": "reports", "path": "/team/reports", "hint": "quartet workspace show NAME"}}
 """
 ERROR_REASON_NOT_A_DIRECTORY: ErrorReason.ValueType  # 22
 """ERROR_REASON_NOT_A_DIRECTORY (FAILED_PRECONDITION): a path goes through, or an operation needs, a directory
@@ -694,6 +738,12 @@ changed.
 
     {"reason": "CONTENTION", "domain": "quartet.dev", "metadata": {"hint": "try again"}}
 """
+ERROR_REASON_STAGING_LOST: ErrorReason.ValueType  # 125
+"""ERROR_REASON_STAGING_LOST (ABORTED): the tree that the call was building out of sight was given up before it was
+whole, because its node showed no sign of life for ten minutes. Nothing was changed.
+
+    {"reason": "STAGING_LOST", "domain": "quartet.dev", "metadata": {"hint": "call again"}}
+"""
 ERROR_REASON_LOCK_HELD: ErrorReason.ValueType  # 83
 """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
 
@@ -760,6 +810,12 @@ ERROR_REASON_OBJECT_STORE_UNREACHABLE: ErrorReason.ValueType  # 53
 in. Nothing was acknowledged; the call may be repeated.
 
     {"reason": "OBJECT_STORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
+"""
+ERROR_REASON_VERSIONS_BEHIND: ErrorReason.ValueType  # 111
+"""ERROR_REASON_VERSIONS_BEHIND (UNAVAILABLE): more changes of files wait to be recorded as versions than one call looks
+at. The observer catches up by itself.
+
+    {"reason": "VERSIONS_BEHIND", "domain": "quartet.dev", "metadata": {"recorded": "1200"}}
 """
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 45
 """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the

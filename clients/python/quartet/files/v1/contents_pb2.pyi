@@ -605,7 +605,7 @@ class CopyRequest(_message.Message):
     mode: Global___WriteMode.ValueType
     """What to do about what is at the destination; a directory is copied to where nothing is only."""
     recursive: _builtins.bool
-    """Copy a directory with everything below it, in one transaction: at most 42 entries."""
+    """Copy a directory with everything below it, to where nothing is."""
     if_match: _builtins.str
     """Etag which the source must have."""
     if_none_match: _builtins.str

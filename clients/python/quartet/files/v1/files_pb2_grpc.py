@@ -442,8 +442,9 @@ class FileServiceServicer:
 
     def Copy(self, request, context):
         """Copy makes a copy of a file or symbolic link inside the server, in constant time: both have the same bytes, kept
-        once, until one of them is written. Attributes are copied, extended attributes are not. With `recursive` a directory
-        is copied, atomically, when it has no more than 41 entries below it (INVALID_ARGUMENT, REQUEST_TOO_LARGE).
+        once, until one of them is written. Attributes and extended attributes are copied. With `recursive` a directory of
+        any size is copied to where nothing is: as it was at one moment of the call, and the copy is there whole or not at
+        all. A large one takes time in proportion to its entries, so the call needs a deadline to match.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

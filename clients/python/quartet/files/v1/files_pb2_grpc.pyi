@@ -213,8 +213,9 @@ class FileServiceStub:
     """BatchRead reads many small files at one revision; one that cannot be read is told in its own result."""
     Copy: _grpc.UnaryUnaryMultiCallable[_contents_pb2.CopyRequest, _entries_pb2.Entry]
     """Copy makes a copy of a file or symbolic link inside the server, in constant time: both have the same bytes, kept
-    once, until one of them is written. Attributes are copied, extended attributes are not. With `recursive` a directory
-    is copied, atomically, when it has no more than 41 entries below it (INVALID_ARGUMENT, REQUEST_TOO_LARGE).
+    once, until one of them is written. Attributes and extended attributes are copied. With `recursive` a directory of
+    any size is copied to where nothing is: as it was at one moment of the call, and the copy is there whole or not at
+    all. A large one takes time in proportion to its entries, so the call needs a deadline to match.
     """
     SetXattr: _grpc.UnaryUnaryMultiCallable[_xattrs_pb2.SetXattrRequest, _xattrs_pb2.SetXattrResponse]
     """SetXattr writes an extended attribute: at most 64 KiB, at most 64 per entry (RESOURCE_EXHAUSTED, LIMIT_REACHED)."""
@@ -360,8 +361,9 @@ class FileServiceAsyncStub(FileServiceStub):
     """BatchRead reads many small files at one revision; one that cannot be read is told in its own result."""
     Copy: _aio.UnaryUnaryMultiCallable[_contents_pb2.CopyRequest, _entries_pb2.Entry]  # type: ignore[assignment]
     """Copy makes a copy of a file or symbolic link inside the server, in constant time: both have the same bytes, kept
-    once, until one of them is written. Attributes are copied, extended attributes are not. With `recursive` a directory
-    is copied, atomically, when it has no more than 41 entries below it (INVALID_ARGUMENT, REQUEST_TOO_LARGE).
+    once, until one of them is written. Attributes and extended attributes are copied. With `recursive` a directory of
+    any size is copied to where nothing is: as it was at one moment of the call, and the copy is there whole or not at
+    all. A large one takes time in proportion to its entries, so the call needs a deadline to match.
     """
     SetXattr: _aio.UnaryUnaryMultiCallable[_xattrs_pb2.SetXattrRequest, _xattrs_pb2.SetXattrResponse]  # type: ignore[assignment]
     """SetXattr writes an extended attribute: at most 64 KiB, at most 64 per entry (RESOURCE_EXHAUSTED, LIMIT_REACHED)."""
@@ -624,8 +626,9 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_entries_pb2.Entry, _abc.Awaitable[_entries_pb2.Entry]]:
         """Copy makes a copy of a file or symbolic link inside the server, in constant time: both have the same bytes, kept
-        once, until one of them is written. Attributes are copied, extended attributes are not. With `recursive` a directory
-        is copied, atomically, when it has no more than 41 entries below it (INVALID_ARGUMENT, REQUEST_TOO_LARGE).
+        once, until one of them is written. Attributes and extended attributes are copied. With `recursive` a directory of
+        any size is copied to where nothing is: as it was at one moment of the call, and the copy is there whole or not at
+        all. A large one takes time in proportion to its entries, so the call needs a deadline to match.
         """
 
     @_abc_1.abstractmethod

@@ -66,10 +66,13 @@ class Inode(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
+    WRITER_FIELD_NUMBER: _builtins.int
     type: _entries_pb2.EntryType.ValueType
     """What it is."""
     gen: _builtins.int
     """Generation: 1 at creation, one more with each change of the attributes."""
+    writer: _builtins.str
+    """Principal that wrote this generation; empty for nobody in particular."""
     @_builtins.property
     def attributes(self) -> _entries_pb2.Attributes:
         """What the client says about it."""
@@ -97,10 +100,11 @@ class Inode(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         content: Global___Content | None = ...,
+        writer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content", b"content", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content", b"content", "create_time", b"create_time", "gen", b"gen", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content", b"content", "create_time", b"create_time", "gen", b"gen", "type", b"type", "update_time", b"update_time", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

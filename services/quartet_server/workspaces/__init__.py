@@ -1,0 +1,1 @@
+"""Workspaces: directories that have a name, a kind and labels."""
