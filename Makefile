@@ -9,11 +9,11 @@ PLAIN := $(if $(MAKE_TERMOUT),\033[0m)
 say = @printf '$(BOLD)%s$(PLAIN)\n' '$(1)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint gen gen-check api-check api-accept bench scale growth soak faults fuzz peers clean
+.PHONY: help setup demo test coverage lint gen gen-check api-check api-accept bench bench-files bench-objects scale growth soak faults fuzz peers clean
 
 help: ## list the targets
 	@printf 'Quartet. Start with $(BOLD)make demo$(PLAIN) or $(BOLD)make test$(PLAIN); each sets up what it needs.\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  $(BOLD)%-11s$(PLAIN) %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  $(BOLD)%-13s$(PLAIN) %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## create .venv with everything that the other targets need
 
@@ -62,6 +62,12 @@ fuzz: setup ## hostile bytes to every port and file for as long as asked (SEED=n
 bench: setup peers ## measure the Metastore beside real etcd, ten minutes (ARGS="--quick")
 	$(BIN)/python benchmarks/meta.py $(ARGS)
 
+bench-files: setup peers ## measure trees of files beside etcd, Redis and the file system, eight minutes (ARGS="--quick")
+	$(BIN)/python benchmarks/files.py $(ARGS)
+
+bench-objects: setup peers ## measure stores of blobs beside BuildGrid, four minutes (ARGS="--quick")
+	$(BIN)/python benchmarks/objects.py $(ARGS)
+
 scale: setup peers ## measure stores of a million keys beside real etcd: memory, disk, snapshots, restarts (ARGS="--quick")
 	$(BIN)/python benchmarks/scale.py $(ARGS)
 
@@ -71,18 +77,19 @@ growth: setup peers ## measure how costs grow with keys, members and values, bes
 soak: setup peers ## twenty minutes of moderate load: memory, files, log and latency must be flat (ARGS="--seconds 60")
 	$(BIN)/python benchmarks/soak.py $(ARGS)
 
-peers: .peers/usr/bin/etcd .peers/usr/bin/promtool .peers/buildgrid/bin/bgd ## fetch etcd and Prometheus from Debian and BuildGrid from PyPI into .peers/, to compare with; starts no service
+peers: .peers/usr/bin/etcd .peers/usr/bin/promtool .peers/usr/bin/redis-server .peers/buildgrid/bin/bgd ## fetch etcd, Prometheus and Redis from Debian and BuildGrid from PyPI into .peers/, to compare with; starts no service
 
 .peers/usr/bin/etcd: PACKAGE = etcd-server
 .peers/usr/bin/etcdctl: PACKAGE = etcd-client
 .peers/usr/bin/promtool: PACKAGE = prometheus
+.peers/usr/bin/redis-server: PACKAGE = redis-server redis-tools libjemalloc2 liblzf1 libatomic1
 .peers/usr/bin/%:
-	$(call say,fetching Debian package $(PACKAGE))
-	@command -v apt-get >/dev/null || { echo 'peers come from Debian: elsewhere put etcd, prometheus and promtool on PATH yourself'; exit 1; }
+	$(call say,fetching from Debian: $(PACKAGE))
+	@command -v apt-get >/dev/null || { echo 'peers come from Debian: elsewhere put etcd, prometheus, promtool and redis-server on PATH yourself'; exit 1; }
 	@mkdir -p .peers
 	@cd .peers && get() { apt-get download -q -o APT::Sandbox::User=$$(id -un) $(PACKAGE) >/dev/null; } && \
 	  { get 2>/dev/null || { [ "$$(id -u)" != 0 ] || apt-get update -qq; get; }; } && \
-	  dpkg-deb -x $(PACKAGE)_*.deb . && rm $(PACKAGE)_*.deb && touch usr/bin/$*
+	  for one in $(PACKAGE); do dpkg-deb -x $${one}_*.deb . && rm $${one}_*.deb || exit 1; done && touch usr/bin/$*
 
 # In an environment of its own: its messages bear the names of ours, and a process has one pool of them.
 .peers/buildgrid/bin/bgd:

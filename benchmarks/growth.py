@@ -104,7 +104,7 @@ async def _at(cell: Cell, clients: Clients, seconds: float) -> list[Row]:
     ):
         await clients.settle()
         row = Row(clients.system.name, f"{cell.dimension}/{cell.label}/{name}", "calls")
-        rows.append(await closed_loop(clients, row, call, cell.workers, seconds))
+        rows.append(await closed_loop(clients.system, row, call, cell.workers, seconds))
         say(f"  {row.workload:<32} {row.rate:>8,.0f}/s  p50 {row.p50:.2f} ms  {row.cpu:,.0f} us  {row.error}")
     return rows
 

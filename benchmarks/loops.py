@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
 
 import grpc
-from channels import Clients
+from channels import CALL_SECONDS
 from rows import Meter, Row
+from systems import System
 
 Call = Callable[[int, random.Random], Awaitable[object]]
 """Does one operation for worker number n; raises AioRpcError or AssertionError when it did not work."""
 
-FAILURES = (grpc.aio.AioRpcError, AssertionError)
+FAILURES = (grpc.aio.AioRpcError, AssertionError, OSError)
 
 
-async def closed_loop(clients: Clients, row: Row, call: Call, workers: int, seconds: float, units: int = 1) -> Row:
-    """Keep `workers` calls in flight for `seconds` after a warm-up of a quarter of that; each call counts as `units`."""
-    done, measuring, stop = 0, False, False
+class Exhausted(Exception):  # noqa: N818 - it says what happened
+    """A call has nothing left to work on: the load ends."""
+
+
+async def closed_loop(
+    system: System, row: Row, call: Call, workers: int, seconds: float, units: int = 1, warm: float = 0.25
+) -> Row:
+    """Keep `workers` calls in flight for `seconds` after a warm-up of `warm` times that; each call counts as `units`.
+
+    It goes on until one call is counted, for so long as a call may take; it ends earlier when a call is exhausted.
+    """
+    done, measuring, stop, over, some = 0, not warm, False, asyncio.Event(), asyncio.Event()
 
     async def work(number: int) -> None:
         nonlocal done
@@ -28,6 +39,10 @@ async def closed_loop(clients: Clients, row: Row, call: Call, workers: int, seco
             began = time.perf_counter()
             try:
                 await call(number, dice)
+            except Exhausted:
+                over.set()
+                some.set()
+                return
             except FAILURES as error:
                 row.record(error)
                 await asyncio.sleep(0.01)
@@ -35,15 +50,23 @@ async def closed_loop(clients: Clients, row: Row, call: Call, workers: int, seco
             if measuring:
                 row.latencies.append(time.perf_counter() - began)
                 done += units
+                some.set()
 
+    meter = Meter(system)
     tasks = [asyncio.create_task(work(number)) for number in range(workers)]
-    await asyncio.sleep(seconds / 4)
-    meter, measuring = Meter(clients.system), True
-    await asyncio.sleep(seconds)
+    if warm:
+        await asyncio.sleep(seconds * warm)
+        meter, measuring = Meter(system), True
+    for event, most in ((over, seconds), (some, CALL_SECONDS)):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most):
+                await event.wait()
     measuring = False
     meter.into(row, done)
     stop = True
     await asyncio.gather(*tasks)
+    if over.is_set() and not done:
+        row.record("there was too little to work on")
     return row.finish()
 
 

@@ -61,7 +61,7 @@ class Workload:
 
 def closed(make: Callable[[Clients], Call], workers: int, units: int = 1) -> Measure:
     """Return a workload that keeps `workers` calls in flight."""
-    return lambda clients, row, seconds: closed_loop(clients, row, make(clients), workers, seconds, units)
+    return lambda clients, row, seconds: closed_loop(clients.system, row, make(clients), workers, seconds, units)
 
 
 def watched(watchers: int) -> Measure:
@@ -72,7 +72,7 @@ def watched(watchers: int) -> Measure:
 async def leases(clients: Clients, row: Row, seconds: float) -> Row:
     """Grant leases, and revoke them all when the clock has stopped."""
     granted: list[int] = []
-    row = await closed_loop(clients, row, calls.grant(clients, granted), 64, seconds)
+    row = await closed_loop(clients.system, row, calls.grant(clients, granted), 64, seconds)
     await calls.revoke(clients, granted)
     return row
 

@@ -7,6 +7,8 @@ import sys
 from typing import Any
 
 import grpc
+from quartet.files.v1 import files_pb2
+from trees import INODE
 
 from raftmeta.etcd import kv_pb2
 from raftmeta.etcd import rpc_pb2 as pb
@@ -16,6 +18,10 @@ HEADER = pb.ResponseHeader(cluster_id=1, member_id=1, revision=1, raft_term=1)
 KVS = [kv_pb2.KeyValue(key=b"bench/000/%03d" % i, value=b"v" * 100, mod_revision=2, version=1) for i in range(100)]
 ONE = pb.RangeResponse(header=HEADER, kvs=KVS[:1], count=1)
 MANY = pb.RangeResponse(header=HEADER, kvs=KVS, count=len(KVS))
+ENTRY = files_pb2.Entry(
+    path="/8-all/file-0-000000", name="file-0-000000", ino=2, type=INODE.type, attributes=INODE.attributes, etag="2.1",
+    create_time=INODE.create_time, update_time=INODE.update_time, revision=2, stored=True,
+)  # fmt: skip
 DONE = pb.ResponseOp(response_put=pb.PutResponse(header=HEADER))
 
 
@@ -34,8 +40,13 @@ async def txn(request: pb.TxnRequest, context: object) -> pb.TxnResponse:
     return pb.TxnResponse(header=HEADER, succeeded=True, responses=[DONE] * len(request.success))
 
 
-def handlers() -> grpc.GenericRpcHandler:
-    """Return the three methods under etcd's names."""
+async def stat(request: files_pb2.StatRequest, context: object) -> files_pb2.Entry:
+    """Answer with an entry."""
+    return ENTRY
+
+
+def handlers() -> tuple[grpc.GenericRpcHandler, ...]:
+    """Return three methods under etcd's names, and one of FileService's."""
     methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Range": grpc.unary_unary_rpc_method_handler(
             ranged, pb.RangeRequest.FromString, pb.RangeResponse.SerializeToString
@@ -43,13 +54,21 @@ def handlers() -> grpc.GenericRpcHandler:
         "Put": grpc.unary_unary_rpc_method_handler(put, pb.PutRequest.FromString, pb.PutResponse.SerializeToString),
         "Txn": grpc.unary_unary_rpc_method_handler(txn, pb.TxnRequest.FromString, pb.TxnResponse.SerializeToString),
     }
-    return grpc.method_handlers_generic_handler("etcdserverpb.KV", methods)
+    files: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Stat": grpc.unary_unary_rpc_method_handler(
+            stat, files_pb2.StatRequest.FromString, files_pb2.Entry.SerializeToString
+        )
+    }
+    return (
+        grpc.method_handlers_generic_handler("etcdserverpb.KV", methods),
+        grpc.method_handlers_generic_handler("quartet.files.v1.FileService", files),
+    )
 
 
 async def serve(address: str, *, own: bool) -> None:
     """Serve until killed, with `raftmeta.serving` if `own`, else with grpcio."""
     server: grpc.aio.Server = Server() if own else grpc.aio.server()
-    server.add_generic_rpc_handlers((handlers(),))
+    server.add_generic_rpc_handlers(handlers())
     server.add_insecure_port(address)
     await server.start()
     await server.wait_for_termination()

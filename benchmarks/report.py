@@ -225,7 +225,9 @@ def render(document: dict[str, object]) -> str:
 
 def main() -> int:
     """Print the reports on what has been measured; returns 1 when there is nothing."""
-    import growth  # each imports this module for its tables
+    import files  # each imports this module for its tables
+    import growth
+    import objects
     import scale
     import soak
 
@@ -233,7 +235,14 @@ def main() -> int:
     parser.add_argument("--local", action="store_true", help="of the runs on this machine, not of the recorded ones")
     parser.add_argument("--results", type=Path, default=RESULTS, help="default: %(default)s")
     options = parser.parse_args()
-    renderers = {"meta": render, "scale": scale.render, "growth": growth.render, "soak": soak.render}
+    renderers = {
+        "meta": render,
+        "files": files.render,
+        "objects": objects.render,
+        "scale": scale.render,
+        "growth": growth.render,
+        "soak": soak.render,
+    }
     found = 0
     for name, renderer in renderers.items():
         path = options.results / f"{name}{'.local' if options.local else ''}.json"

@@ -104,7 +104,10 @@ class EmbeddedMetastore:
         if checks.is_read_only(request):
             if not checks.is_serializable(request):
                 await self._node.reads.confirmed()
-            answer = await self._loop.run_in_executor(None, self._machine.read_txn, self._space, request)
+            if checks.is_small(request):  # a thread would cost more than it saves the others
+                answer = self._machine.read_txn(self._space, request)
+            else:
+                answer = await self._loop.run_in_executor(None, self._machine.read_txn, self._space, request)
         else:
             applied = await self._node.proposer.submit(command_pb2.Command(space=self._space, txn=request))
             assert isinstance(applied, pb.TxnResponse)

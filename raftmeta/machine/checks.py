@@ -68,6 +68,13 @@ def is_serializable(request: pb.TxnRequest) -> bool:
     )
 
 
+def is_small(request: pb.TxnRequest) -> bool:
+    """Tell whether a transaction that only reads looks at single keys only, which takes a millisecond at most."""
+    return not any(compare.range_end for compare in request.compare) and not any(
+        op.request_range.range_end for branch in (request.success, request.failure) for op in branch
+    )
+
+
 def _check_ops(request: pb.TxnRequest, left: int, levels: int) -> None:
     count = max(len(request.compare), len(request.success), len(request.failure))
     if count > left or not levels:

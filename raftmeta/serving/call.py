@@ -134,13 +134,13 @@ class Call(aio.ServicerContext[Any, Any]):
             await self.abort(refusal.code, refusal.details)
 
     async def write(self, message: Any) -> None:
-        """Send a response of a stream, or several in a list; waits while the caller does not read."""
+        """Send a response of a stream, or several in a list; waits while the caller does not read. See `messages.Parts`."""
         stream = self.stream
         if stream.ended:
             raise asyncio.CancelledError
         sender = stream.connection.sender
         for one in message if type(message) is list else (message,):
-            sender.send(stream, one if type(one) is bytes else self.method.write(one))
+            sender.send(stream, one if type(one) is bytes or type(one) is tuple else self.method.write(one))
         await sender.flushed(stream)
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:

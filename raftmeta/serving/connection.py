@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from raftmeta.serving.server import Server
 
 _FRAMES_A_TURN = 256  # before others get their turn
+_COPIED = 4096  # bytes that are cheaper to copy than to look at where they are
 _SIGN_OF_LIFE = b"are you?"
 _LINGER = 1.0  # seconds that a peer gets to take the last bytes
 
 
-class Connection(Intake, asyncio.Protocol):
+class Connection(Intake, asyncio.BufferedProtocol):
     """A peer's connection."""
 
     def __init__(self, server: Server) -> None:
@@ -28,7 +29,7 @@ class Connection(Intake, asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._greeting: Greeting | None = Greeting()
         self._over = False  # nothing more is read
-        self._buffer = b""
+        self._buffer = b""  # what was left over: less than a frame, or more than a turn's frames
         self._parsing_later = False
         self._opened = self._heard = self.loop.time()
         self._asked: float | None = None
@@ -51,6 +52,7 @@ class Connection(Intake, asyncio.Protocol):
             {
                 frames.MAX_CONCURRENT_STREAMS: limits.streams,
                 frames.INITIAL_WINDOW_SIZE: limits.stream_window,
+                frames.MAX_FRAME_SIZE: frames.LARGEST,
                 frames.MAX_HEADER_LIST_SIZE: limits.header_bytes,
             }
         )
@@ -74,38 +76,60 @@ class Connection(Intake, asyncio.Protocol):
         self.sender.resume()
         self._hold_reading()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the next bytes go: the server's one buffer, after what was left over."""
+        if self._parsing_later:
+            return self._server.arriving
+        left = len(self._buffer)
+        if left:
+            self._server.arriving[:left] = self._buffer
+        return self._server.arriving[left:]
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take frames apart, some of them now and the rest in the next turn of the loop."""
         if self._over:
             return
         self._heard = self.loop.time()
-        self._buffer = self._buffer + data if self._buffer else data
-        if not self._parsing_later:
-            self._parse()
+        if self._parsing_later:
+            self._buffer += self._server.arriving[:nbytes]
+            return
+        size = len(self._buffer) + nbytes
+        arrived = self._server.arriving[:size]
+        self._parse(arrived if size > _COPIED else bytes(arrived))
 
-    def _parse(self) -> None:
+    def _parse_later(self) -> None:
+        """Go on in a turn of its own."""
+        self._parse(self._buffer)
+
+    def _parse(self, arrived: bytes | memoryview) -> None:
+        """Handle what has arrived, and keep what is left over."""
         self._parsing_later = False
         if self._over:
             return
+        self._buffer = b""
         try:
-            if self._greeting is None or self._greet():
-                self._buffer = self._frames(self._buffer)
+            if self._greeting is not None:
+                arrived = self._greet(bytes(arrived))
+            if self._greeting is None:
+                self._buffer = self._frames(arrived)
         except ConnectionFault as fault:
             self.fail(fault.code, str(fault))
         if self._parsing_later and not self._over:
-            self.loop.call_soon(self._parse)
+            self.loop.call_soon(self._parse_later)
         self._hold_reading()
         if self._server.begun:
             self._server.begun = False
             self._server.settle()
 
-    def _greet(self) -> bool:
+    def _greet(self, arrived: bytes) -> bytes:
+        """Look at the first bytes; return what follows the preface, or keep them while it is not whole. Raises ConnectionFault."""
         assert self._greeting is not None
-        rest = self._greeting.check(self._buffer)
+        rest = self._greeting.check(arrived)
         if rest is None:
-            return False
-        self._greeting, self._buffer = None, rest
-        return True
+            self._buffer = arrived
+            return b""
+        self._greeting = None
+        return rest
 
     def _hold_reading(self) -> None:
         """Read while nothing is left over and the peer reads too."""
@@ -117,12 +141,12 @@ class Connection(Intake, asyncio.Protocol):
         else:
             transport.resume_reading()
 
-    def _frames(self, buffer: bytes) -> bytes:
+    def _frames(self, buffer: bytes | memoryview) -> bytes:
         """Handle whole frames; return what is left. Raises ConnectionFault."""
         at, end, left = 0, len(buffer), _FRAMES_A_TURN
         while end - at >= frames.HEADER:
             length = buffer[at] << 16 | buffer[at + 1] << 8 | buffer[at + 2]
-            if length > frames.FRAME_SIZE:
+            if length > frames.LARGEST:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame larger than MAX_FRAME_SIZE")
             stop = at + frames.HEADER + length
             if stop > end:
@@ -142,7 +166,7 @@ class Connection(Intake, asyncio.Protocol):
                 self.reset(number, fault.code)
             if self._over:
                 return b""
-        return buffer[at:]
+        return bytes(buffer[at:])
 
     # the end
 

@@ -23,7 +23,9 @@ HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX
 )
 
 FRAME_SIZE = 16_384
-"""Largest payload that we take, and that any peer takes."""
+"""Largest payload that any peer takes, and that we send without having been asked for larger ones."""
+LARGEST = 131_072
+"""Largest payload that we take, and that we send to a peer that takes such: large messages cost less in large frames."""
 MAX_WINDOW = 2**31 - 1
 DEFAULT_WINDOW = 65_535
 
@@ -33,6 +35,11 @@ _setting = struct.Struct(">HI")
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """Return one frame."""
     return b"%b%c%c%b%b" % (len(payload).to_bytes(3, "big"), kind, flags, stream.to_bytes(4, "big"), payload)
+
+
+def data_header(size: int, stream: int) -> bytes:
+    """Return what comes before the payload of a DATA frame that ends nothing."""
+    return b"%b\0\0%b" % (size.to_bytes(3, "big"), stream.to_bytes(4, "big"))
 
 
 def settings(values: Mapping[int, int]) -> bytes:
@@ -79,7 +86,7 @@ def header_frames(stream: int, block: bytes, flags: int) -> bytes:
     return b"".join((first, *middle, frame(CONTINUATION, END_HEADERS, stream, pieces[-1])))
 
 
-def unpadded(payload: bytes) -> bytes:
+def unpadded(payload: bytes | memoryview) -> bytes | memoryview:
     """Return the payload of a PADDED frame without its padding. Raises ConnectionFault."""
     if not payload:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a padded frame without the length of its padding")

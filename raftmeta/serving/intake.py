@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _REMEMBERED_HEADS = 64
 _BLOCK_BYTES = 4  # times the header list's limit: more than any encoding of a list within it
 _BLOCK_FRAMES = 64
+_ENDLESS = "a header block without end"
 LEAVING = b"leaving."
 """What is in the PING whose answer says that the peer has seen the first GOAWAY."""
 
@@ -40,7 +41,11 @@ class Intake(Streams):
         self._taken_until = frames.MAX_WINDOW  # streams above it come too late
         self._unacknowledged = 0  # bytes received since the last WINDOW_UPDATE
 
-    def _frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
+    def _frame(self, kind: int, flags: int, number: int, payload: bytes | memoryview) -> None:
+        if kind == frames.DATA and not self._block_flags and self._settled:
+            self._data(flags, number, payload)
+            return
+        payload = bytes(payload)
         if self._block_flags and kind != frames.CONTINUATION:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block that is interrupted")
         if not self._settled:
@@ -49,8 +54,6 @@ class Intake(Streams):
             self._settled = True
         if kind == frames.HEADERS:
             self._headers(flags, number, payload)
-        elif kind == frames.DATA:
-            self._data(flags, number, payload)
         elif kind == frames.CONTINUATION:
             self._continuation(flags, number, payload)
         elif kind == frames.WINDOW_UPDATE:
@@ -77,12 +80,14 @@ class Intake(Streams):
         if not number & 1:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream that no client opens")
         if flags & frames.PADDED:
-            payload = frames.unpadded(payload)
+            payload = bytes(frames.unpadded(payload))
         if flags & frames.PRIORITIZED:
             if len(payload) < 5:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS without the priority they announce")
             self._check_dependency(number, payload)
             payload = payload[5:]
+        if len(payload) > _BLOCK_BYTES * self.limits.header_bytes:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, _ENDLESS)
         if flags & frames.END_HEADERS:
             self._fields(number, payload, ended=bool(flags & frames.END_STREAM))
             return
@@ -95,7 +100,7 @@ class Intake(Streams):
         self._block.append(payload)
         self._block_bytes += len(payload)
         if len(self._block) > _BLOCK_FRAMES or self._block_bytes > _BLOCK_BYTES * self.limits.header_bytes:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block without end")
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, _ENDLESS)
         if flags & frames.END_HEADERS:
             block, ended = b"".join(self._block), bool(self._block_flags & frames.END_STREAM)
             self._block, self._block_flags = [], 0
@@ -147,7 +152,7 @@ class Intake(Streams):
             self._heads.clear()
         self._heads[block] = head
 
-    def _data(self, flags: int, number: int, payload: bytes) -> None:
+    def _data(self, flags: int, number: int, payload: bytes | memoryview) -> None:
         size = len(payload)
         self._unacknowledged += size
         if self._unacknowledged > self.limits.connection_window >> 2:
@@ -192,7 +197,7 @@ class Intake(Streams):
             ):
                 check_length(size - 5, self.limits.message_bytes)
                 stream.remote_closed = True
-                self._server.serve(stream, payload[5:], compressed=payload[0] == 1)
+                self._server.serve(stream, bytes(payload[5:]), compressed=payload[0] == 1)
                 return
             if stream.inbox is None:
                 stream.inbox = Inbox(self.limits.message_bytes, self._server.budget)
@@ -261,6 +266,8 @@ class Intake(Streams):
         if frames.HEADER_TABLE_SIZE in found:
             self.sender.encoder.resize(found[frames.HEADER_TABLE_SIZE])
         self.sender.control(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        if frames.MAX_FRAME_SIZE in found:
+            self.sender.frame_size = min(found[frames.MAX_FRAME_SIZE], frames.LARGEST)
         if frames.INITIAL_WINDOW_SIZE in found:  # after the acknowledgement, since it may let DATA go
             self.sender.resize(found[frames.INITIAL_WINDOW_SIZE], self.streams.values())
 

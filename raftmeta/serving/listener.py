@@ -67,7 +67,7 @@ class Listener:
     def __init__(
         self,
         sockets: list[socket.socket],
-        make: Callable[[], asyncio.Protocol],
+        make: Callable[[], asyncio.BaseProtocol],
         context: FollowedContext | None,
         *,
         handshakes: int,

@@ -6,10 +6,14 @@ import asyncio
 import zlib
 from collections import deque
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import grpc
 
 from raftmeta.serving.faults import Refusal
+
+Parts: TypeAlias = tuple[bytes | memoryview, ...]
+"""A message in bytes, in parts that need not be copied together before they leave."""
 
 PREFIX = 5
 """Bytes before a message: whether it is compressed, and its length."""
@@ -47,7 +51,7 @@ class Inbox:
         self._whole: deque[tuple[bool, bytes]] = deque()
         self.ready = 0
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Add the payload of a DATA frame. Raises Refusal for a message, or all that waits, being too large."""
         partial = self._partial
         partial += data
@@ -62,7 +66,8 @@ class Inbox:
             if len(partial) < end:
                 self._need = PREFIX + length
                 break
-            self._whole.append((bool(partial[at]), bytes(partial[at + PREFIX : end])))
+            with memoryview(partial) as view:
+                self._whole.append((bool(partial[at]), bytes(view[at + PREFIX : end])))
             self._hold(_OVERHEAD)
             self.ready += PREFIX + length + _OVERHEAD
             at, self._need = end, PREFIX

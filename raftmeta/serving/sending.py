@@ -11,6 +11,7 @@ from raftmeta.serving import frames
 from raftmeta.serving.answers import AnswerEncoder, extra
 from raftmeta.serving.faults import ConnectionFault, ErrorCode
 from raftmeta.serving.floods import Patience
+from raftmeta.serving.messages import Parts
 from raftmeta.serving.metadata import Pair
 from raftmeta.serving.stream import Ending, Stream
 
@@ -18,6 +19,7 @@ TURN = 256 * 1024
 """Bytes that leave in one turn of the loop; whoever has more waits for the next."""
 
 _END = frames.END_STREAM
+_COPIED = 64 * 1024  # bytes that are cheaper to copy than to look at where they are
 _NO_CALL = "This port speaks gRPC; the request was none."
 
 
@@ -30,6 +32,7 @@ class Sender:
     Attributes:
         window: Bytes of DATA that the peer takes now, over all streams.
         initial_window: The same for a stream that begins.
+        frame_size: Bytes of the largest payload of DATA that it is sent.
         unsent: Bytes that wait for a window.
         paused: The transport's buffer is full: the peer does not read.
         encoder: Makes header blocks.
@@ -39,13 +42,14 @@ class Sender:
         """Prepare; `ended` is called when the last frame of an answer is on its way, `patience` told of every DATA."""
         self._patience = patience
         self.window = self.initial_window = frames.DEFAULT_WINDOW
+        self.frame_size = frames.FRAME_SIZE
         self.unsent = 0
         self.paused = False
         self.encoder = AnswerEncoder()
         self._loop = loop
         self._ended = ended
         self._transport: asyncio.Transport | None = None
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._out_bytes = 0
         self._scheduled = False
         self._ready: dict[Stream, None] = {}
@@ -97,9 +101,14 @@ class Sender:
             stream.began = True
             self.control(frames.header_frames(stream.id, block, 0))
 
-    def send(self, stream: Stream, message: bytes) -> None:
+    def send(self, stream: Stream, message: bytes | Parts) -> None:
         """Send one message, or as much as may go, and keep the rest."""
         self.begin(stream)
+        if type(message) is tuple:
+            prefix = b"\0" + sum(map(len, message)).to_bytes(4, "big")
+            self._queue(stream, prefix, *message)
+            return
+        assert type(message) is bytes
         size = len(message) + 5
         prefix = b"\0" + len(message).to_bytes(4, "big")
         if size <= frames.FRAME_SIZE and size <= self.window and size <= stream.window and not stream.pending_bytes:
@@ -139,7 +148,7 @@ class Sender:
         if not stream.ended:
             self.end(stream, (grpc.StatusCode.UNKNOWN, _NO_CALL, ()))
 
-    def _queue(self, stream: Stream, *pieces: bytes) -> None:
+    def _queue(self, stream: Stream, *pieces: bytes | memoryview) -> None:
         stream.pending += [memoryview(piece) for piece in pieces if piece]
         size = sum(map(len, pieces))
         stream.pending_bytes += size
@@ -192,7 +201,8 @@ class Sender:
         """Hand over to the transport what has gathered, and let the next turn begin."""
         self._scheduled = False
         if self._out and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(b"".join(self._out))
+            out = b"".join(self._out)
+            self._transport.write(out if len(out) <= _COPIED else memoryview(out))  # it slices off what it has sent
         self._out.clear()
         self._out_bytes = 0
         if self._ready:
@@ -211,7 +221,7 @@ class Sender:
         while ready and self.window > 0 and self._out_bytes < TURN and not self.paused:
             stream = next(iter(ready))
             del ready[stream]
-            size = min(stream.window, self.window, frames.FRAME_SIZE, stream.pending_bytes)
+            size = min(stream.window, self.window, self.frame_size, stream.pending_bytes)
             if size <= 0:
                 continue  # widen() puts it back
             self.window -= size
@@ -219,7 +229,9 @@ class Sender:
             stream.window -= size
             stream.pending_bytes -= size
             self._patience.sent()
-            self.control(frames.frame(frames.DATA, 0, stream.id, _take(stream, size)))
+            self.control(frames.data_header(size, stream.id))
+            self._out += _take(stream, size)
+            self._out_bytes += size
             if stream.pending_bytes:
                 ready[stream] = None
             elif stream.ending is not None:
@@ -228,7 +240,7 @@ class Sender:
                 stream.writable()
 
 
-def _take(stream: Stream, size: int) -> bytes:
+def _take(stream: Stream, size: int) -> list[memoryview]:
     pieces: list[memoryview] = []
     pending = stream.pending
     while size:
@@ -240,4 +252,4 @@ def _take(stream: Stream, size: int) -> bytes:
             pieces.append(first[:size])
             pending[0] = first[size:]
             size = 0
-    return b"".join(pieces)
+    return pieces

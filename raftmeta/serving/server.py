@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from raftmeta.serving import frames
 from raftmeta.serving.call import Call, Starts
 from raftmeta.serving.connection import Connection
 from raftmeta.serving.deadlines import DeadlineWheel
@@ -23,6 +24,7 @@ from raftmeta.tls import FollowedContext, TlsFiles, grpc_server_context
 
 TooMany = Callable[[str], Ending]
 _UNSENT = (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many answers wait for this client to take them", ())
+_ARRIVING = frames.HEADER + frames.LARGEST + 256 * 1024  # what may be left over, and what is read at once
 _CANCELLED = 1.0  # seconds for cancelled calls to end
 _LOOK = 4  # times that slow peers are looked at in the shortest time they may take
 
@@ -36,13 +38,15 @@ class Server(aio.Server):
     """Serves handlers to gRPC clients. Used from one event loop, on which everything it serves runs too.
 
     A `grpc.aio.Server` to those who add services. Handlers are async functions and async generators; a response may be
-    bytes, which are then sent as they are, and a stream may be given several responses at once in a list.
+    bytes, which are then sent as they are; a stream may be given several responses at once in a list, and one in
+    `messages.Parts`.
 
     Attributes:
         loop: The loop.
         limits: What callers may ask.
         wheel: Deadlines of calls.
         budget: What waiting requests take.
+        arriving: Where the bytes of every connection are read into; each takes what it needs out of it at once.
         connections: Those that are open.
         begun: Something began since `settle` was called.
         settle: See `begin_at_once`.
@@ -68,6 +72,7 @@ class Server(aio.Server):
         self.budget = Budget(self.limits.buffered_bytes)
         self._registry = Registry(wrap)
         self._listeners: list[Listener] = []
+        self.arriving = memoryview(bytearray(_ARRIVING))
         self.connections: set[Connection] = set()
         self._calls: set[Call] = set()
         self._starts = Starts()

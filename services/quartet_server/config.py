@@ -16,7 +16,7 @@ from cyclopts import Parameter, default_name_transform
 
 from raftmeta.serving import CallLimits
 
-SERVICES = ("cluster", "files", "objects", "parsed", "settings", "versions", "workspaces")
+SERVICES = ("cluster", "files", "maintenance", "objects", "parsed", "settings", "versions", "workspaces")
 """Names that `services` takes: the domain services that a node can offer."""
 
 _SECRET = {("serve", "join")}
@@ -123,9 +123,25 @@ class Objects:
     packed_bytes: int = 64 * 1024
     """Largest blob in bytes that goes into a pack, up to 1 MiB; larger ones get a file each; on a local disk."""
     verify_reads: bool = True
-    """Check the SHA-256 of every blob that is read whole; what is written is checked always."""
+    """Check what is read by its SHA-256, large files on a local disk by the CRC-32C of each MiB; what is written is checked always."""
     touch_seconds: float = 60.0
     """A hit renews a blob's time only when it is older than this; a bucket is asked at most once a day."""
+    replicas: int = 2
+    """Nodes that keep each blob, 1 to 7, where they keep blobs on local disks; with fewer nodes, all of them. The same on all nodes."""
+    absent_seconds: float = 900.0
+    """Seconds after which the blobs of a node that is gone are copied to other nodes; from 10."""
+    peer_seconds: float = 8.0
+    """Seconds without progress after which another node's disk is done without, 0.5 to 60."""
+    repair_bytes: int = 64 * 1024**2
+    """Bytes a second, at the most, that a node copies to mend or to move copies; from 64 KiB."""
+    gc_every: float = 3600.0
+    """Seconds between two rounds in which the node collects blobs that nothing leads to; 0 for none by itself."""
+    gc_grace: float = 3600.0
+    """Seconds for which a blob that nothing leads to stays after it was put or asked for, and again after it was condemned; above touch_seconds."""
+    scrub_every: float = 604800.0
+    """Seconds between two readings of all blobs of the node, each compared with its digest; 0 for none by itself."""
+    scrub_bytes_per_second: float = 20.0 * 1024**2
+    """Bytes a second that such a reading takes at most, on average."""
 
 
 @Parameter(name="*", name_transform=_flags("files"))

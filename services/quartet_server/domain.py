@@ -14,6 +14,7 @@ from raftmeta.metastore import Metastore
 
 if TYPE_CHECKING:  # a service that needs no member does not wait for Raft to be imported
     from quartet_server.objects.contract import BlobStore
+    from quartet_server.objects.gc.upkeep import Upkeep
     from quartet_server.objects.pins import Holder
     from raftmeta.node import Node as Member
 
@@ -26,12 +27,16 @@ class Resources:
         config: The node's effective configuration.
         metastore: Quartet's own keyspace.
         objects: The store of blobs; None when no service of the node needs one.
+        local_objects: This node's share of it, on which its collector and its scrub work; the same as `objects` where all
+            nodes share one store, or there is one node.
         member: This process's end of the cluster; None when the store is external.
         address: HOST:PORT by which clients reach this node.
         clock: Seconds since 1970, as this machine has them.
         new_id: Draws an id nobody else has: 32 hexadecimal digits.
+        holders: Whatever keeps blobs from being deleted or collected, besides pins: all there are, whichever services the
+            node offers, in the order that `Holder` asks for.
+        upkeep: What collects the node's own store of blobs; None when no service of the node needs one.
         registry: What /metrics shows; None where nobody asks.
-        holders: Whatever keeps blobs from being deleted, besides pins.
     """
 
     config: Config
@@ -41,7 +46,9 @@ class Resources:
     clock: Callable[[], float]
     new_id: Callable[[], str]
     objects: BlobStore | None = None
+    local_objects: BlobStore | None = None
     holders: Sequence[Holder] = ()
+    upkeep: Upkeep | None = None
     registry: CollectorRegistry | None = None
 
 

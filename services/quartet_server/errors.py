@@ -5,7 +5,7 @@ QuartetError
 │                           DigestMismatch SizeMismatch FileTooLarge
 ├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
 ├── Unauthenticated         CertificateRequired
-├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid
+├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid NodeRequired
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
 │                           BlobNotFound TrashNotFound QuotaNotFound VersionNotFound
 │                           WorkspaceNotFound
@@ -14,11 +14,11 @@ QuartetError
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost
-├── Aborted                 EtagStale Contention LockHeld StagingLost
+├── Aborted                 EtagStale Contention LockHeld PlacementStale StagingLost UploadExpired CollectionRunning
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
-│                           ObjectStoreUnreachable VersionsBehind
+│                           ObjectStoreUnreachable CopiesUnreachable BlobUnreachable VersionsBehind
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
 ├── DataLoss                StoreCorrupt BlobCorrupt ContentLost
@@ -168,6 +168,10 @@ class SystemProtected(PermissionDenied):
 
 class JoinTokenInvalid(PermissionDenied, hint="quartet node token"):
     """A join token is unknown, used up or expired."""
+
+
+class NodeRequired(PermissionDenied, hint="give the node a certificate of its own: quartet cert node NAME"):
+    """A call that only nodes of the cluster make to each other."""
 
 
 class NotFound(QuartetError, code=_C.NOT_FOUND):
@@ -329,7 +333,7 @@ class BlobInUse(FailedPrecondition, hint="leave it to collection, or end the pin
 class ObjectsNotShared(
     FailedPrecondition, hint="name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"
 ):
-    """A node of several was to keep bytes on a disk that no other node sees."""
+    """A node with an external Metastore was to keep bytes on a disk that no other node sees."""
 
 
 class Aborted(QuartetError, code=_C.ABORTED):
@@ -350,6 +354,18 @@ class StagingLost(Aborted, hint="call again"):
 
 class LockHeld(Aborted, hint="try again when it is released or has expired"):
     """Somebody else holds the lock."""
+
+
+class PlacementStale(Aborted):
+    """A node goes by another placement of blobs than the one it calls."""
+
+
+class UploadExpired(Aborted, hint="send the bytes again"):
+    """Bytes of a write were collected before it referred to them; nothing was changed."""
+
+
+class CollectionRunning(Aborted, hint="try again when it has ended; quartet gc --report"):
+    """Somebody is collecting the same store already."""
 
 
 class ResourceExhausted(QuartetError, code=_C.RESOURCE_EXHAUSTED):
@@ -406,6 +422,14 @@ class MetastoreUnreachable(Unavailable, hint="quartet check"):
 
 class ObjectStoreUnreachable(Unavailable, hint="quartet check"):
     """The store of blobs does not answer, or does not let this node in."""
+
+
+class CopiesUnreachable(Unavailable, hint="quartet objects status"):
+    """Too few nodes could take the copies of a blob."""
+
+
+class BlobUnreachable(Unavailable, hint="quartet objects status"):
+    """No node that answers has the blob, and one that does not answer may have it."""
 
 
 class VersionsBehind(Unavailable):

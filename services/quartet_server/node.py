@@ -7,7 +7,7 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +27,18 @@ from quartet_server.files import service as files
 from quartet_server.files.contents.holding import HeldByFiles
 from quartet_server.health import Health
 from quartet_server.http import HttpPort, application
+from quartet_server.maintenance import service as maintenance
 from quartet_server.objects import service as objects
 from quartet_server.objects.alone import SHARED, OneNodesBlobs
 from quartet_server.objects.contract import BlobStore
-from quartet_server.objects.opening import open_store
-from quartet_server.objects.pins import Holder
+from quartet_server.objects.gc.metrics import UpkeepMetrics
+from quartet_server.objects.gc.upkeep import Upkeep
+from quartet_server.objects.opening import open_store, store_folder
+from quartet_server.objects.pins import Holder, Pins
+from quartet_server.objects.replicas.identity import store_id
+from quartet_server.objects.replicas.metrics import ReplicaCollector
+from quartet_server.objects.replicas.opening import Replication, settings_of
+from quartet_server.objects.replicas.status import ReplicaService
 from quartet_server.parsed import service as parsed
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
@@ -56,6 +63,7 @@ from raftmeta.tls import TlsFiles, grpc_channel_credentials
 DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "cluster": cluster.start,
     "files": files.start,
+    "maintenance": maintenance.start,
     "objects": objects.start,
     "parsed": parsed.start,
     "settings": settings.start,
@@ -64,7 +72,7 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "objects", "parsed", "versions"))
+USES_OBJECTS = frozenset(("files", "maintenance", "objects", "parsed", "versions"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
@@ -154,8 +162,11 @@ class RunningNode:
             registry.register(NodeMetrics(self.member))
             etcd.add_services(server, self.member)
             foreign = etcd.SERVICE_NAMES
-        blobs = await self._open_objects() if USES_OBJECTS.intersection(config.services) else None
-        domains = await self._start_domains(server, blobs)
+        blobs = local = None
+        if USES_OBJECTS.intersection(config.services):
+            blobs, local, names = await self._open_objects(server, tls)
+            foreign += names
+        domains = await self._start_domains(server, blobs, local)
         health = Health([*(name for domain in domains for name in domain.names), *foreign])
         health.add_to(server)
         await server.start()
@@ -208,22 +219,62 @@ class RunningNode:
             quota_bytes=raft.quota_bytes,
         )
 
-    async def _open_objects(self) -> BlobStore:
-        """Open the store of blobs."""
+    async def _open_objects(
+        self, server: aio.Server, tls: TlsFiles | None
+    ) -> tuple[BlobStore, BlobStore, tuple[str, ...]]:
+        """Open the store of blobs; return the cluster's, this node's share of it, and the services that come with it."""
         store = await open_store(self.config, say=lambda text: _log.warning("objects", finding=text))
         self._undo.push_async_callback(store.close)
-        return store if self.config.objects.url.startswith(SHARED) else OneNodesBlobs(store, self._nodes)
+        if self.config.objects.url.startswith(SHARED) or self.member is None:
+            ReplicaService(None).add_to(server)
+            blobs = store if self.config.objects.url.startswith(SHARED) else OneNodesBlobs(store)
+            return blobs, blobs, (ReplicaService.name,)
+        replication = Replication(
+            store,
+            await asyncio.to_thread(store_id, store_folder(self.config)),
+            self.metastore,
+            self.member,
+            settings_of(self.config),
+            credentials=(lambda: grpc_channel_credentials(tls)) if tls is not None else (lambda: None),
+            clock=time.time,
+            monotonic=time.monotonic,
+            new_id=new_id,
+        )
+        replication.start()
+        self._undo.push_async_callback(replication.close)
+        self.registry.register(ReplicaCollector(replication))
+        replication.service.add_to(server)
+        ReplicaService(replication).add_to(server)
+        return replication.blobs, replication.own, (replication.service.name, ReplicaService.name)
 
-    def _nodes(self) -> int:
-        """How many nodes share the Metastore; 0 if that is not known."""
-        return len(self.member.status().members) if self.member is not None else 0
+    def _start_upkeep(self, local: BlobStore, holders: Sequence[Holder]) -> Upkeep:
+        """Begin to look after the node's own share of the blobs, of which pins and `holders` keep some."""
+        upkeep = Upkeep(
+            self.config.serve.name,
+            local,
+            self.metastore,
+            (*holders, Pins(self.metastore)),
+            self.config.objects,
+            shared=self.config.objects.url.startswith(SHARED),
+            clock=time.time,
+            draw=secrets.token_bytes,
+        )
+        self.registry.register(UpkeepMetrics(upkeep))
+        upkeep.start()
+        self._undo.push_async_callback(upkeep.close)
+        return upkeep
 
-    async def _start_domains(self, server: aio.Server, blobs: BlobStore | None) -> list[Domain]:
+    async def _start_domains(
+        self, server: aio.Server, blobs: BlobStore | None, local: BlobStore | None
+    ) -> list[Domain]:
+        holders = self._holders(blobs) if blobs is not None else ()
         resources = Resources(
             config=self.config,
             metastore=self.metastore,
             objects=blobs,
-            holders=self._holders(blobs) if blobs is not None else (),
+            local_objects=local,
+            holders=holders,
+            upkeep=self._start_upkeep(local, holders) if local is not None else None,
             member=self.member,
             address=self.advertised,
             clock=time.time,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quartet_server.addresses import Address
-from quartet_server.config import SERVICES, Config
+from quartet_server.config import SERVICES, Config, Objects
 from quartet_server.rpc.port import PortRefused
 from quartet_server.rpc.port import check as check_port
 from raftmeta.tls import TlsError, TlsFiles, server_context
@@ -43,6 +43,8 @@ def problems(config: Config) -> Iterator[Problem]:
     for key in ("message_bytes", "concurrent_calls", "default_deadline", "max_deadline"):
         if getattr(config.limits, key) <= 0:
             yield Problem(f"limits.{key} must be above 0", "leave it out for the default")
+    yield from _objects(config.objects)
+    yield from _upkeep(config)
     if config.files.cache_entries < 0:
         yield Problem("files.cache_entries must not be negative", "0 keeps nothing in memory")
     if not 0 <= config.files.trash_seconds < float("inf"):
@@ -53,6 +55,19 @@ def problems(config: Config) -> Iterator[Problem]:
         )
     if config.limits.drain < 0:
         yield Problem("limits.drain must not be negative", "0 ends calls in flight at once")
+
+
+def _objects(objects: Objects) -> Iterator[Problem]:
+    """Yield what is wrong with how blobs are copied between nodes."""
+    bounds = {
+        "replicas": (1, 7),
+        "absent_seconds": (10, 1e9),
+        "peer_seconds": (0.5, 60),
+        "repair_bytes": (1 << 16, 1 << 50),
+    }
+    for key, (least, most) in bounds.items():
+        if not least <= getattr(objects, key) <= most:
+            yield Problem(f"objects.{key} must be from {least} to {most:g}", "leave it out for the default")
 
 
 def tls_files(config: Config) -> TlsFiles | None:
@@ -137,6 +152,21 @@ def _metastore(config: Config) -> Iterator[Problem]:
         joined(config)
     except ValueError as error:
         yield Problem(str(error), "--raft-join HOST:PORT of a running node's gRPC port")
+
+
+def _upkeep(config: Config) -> Iterator[Problem]:
+    objects = config.objects
+    if objects.gc_grace <= objects.touch_seconds:
+        yield Problem(
+            f"objects.gc_grace, {objects.gc_grace:g} s, is not longer than objects.touch_seconds, {objects.touch_seconds:g} s:"
+            " what was just asked for could be collected",
+            "an hour is usual; it must be longer than any client takes between storing bytes and referring to them",
+        )
+    for key in ("gc_every", "scrub_every"):
+        if getattr(objects, key) < 0:
+            yield Problem(f"objects.{key} must not be negative", "0 leaves it to whoever asks for it")
+    if objects.scrub_bytes_per_second <= 0:
+        yield Problem("objects.scrub_bytes_per_second must be above 0", "leave it out for the default")
 
 
 def _certificates(config: Config) -> Iterator[Problem]:

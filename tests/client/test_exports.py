@@ -10,6 +10,7 @@ import quartet
 from quartet import (
     _aio_cluster,
     _aio_files,
+    _aio_maintenance,
     _aio_parsed,
     _aio_settings,
     _aio_versions,
@@ -17,6 +18,7 @@ from quartet import (
     _cluster,
     _errors,
     _files,
+    _maintenance,
     _parsed,
     _settings,
     _versions,
@@ -47,6 +49,7 @@ def test_the_asyncio_twins_have_the_same_methods_and_arguments() -> None:
         (_files.Files, _aio_files.AsyncFiles),
         (_settings.Settings, _aio_settings.AsyncSettings),
         (_cluster.Cluster, _aio_cluster.AsyncCluster),
+        (_maintenance.Maintenance, _aio_maintenance.AsyncMaintenance),
         (_versions.Versions, _aio_versions.AsyncVersions),
         (_parsed.Parsed, _aio_parsed.AsyncParsed),
         (_workspaces.Workspaces, _aio_workspaces.AsyncWorkspaces),

@@ -20,6 +20,8 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 from quartet.cluster.v1 import cluster_pb2
 from quartet.files.v1 import files_pb2
+from quartet.objects.peers.v1 import peers_pb2
+from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2
 from quartet.settings.v1 import settings_pb2
 from quartet.versions.v1 import versions_pb2
@@ -131,6 +133,8 @@ def test_reflection_lists_every_service_there_is(tmp_path: pytest.TempPathFactor
         cluster_pb2,
         files_pb2,
         objects_pb2,
+        peers_pb2,
+        replicas_pb2,
         settings_pb2,
         versions_pb2,
         bytestream_pb2,

@@ -16,9 +16,13 @@ sys.path.append(str(ROOT / "benchmarks"))  # a folder of scripts, and no package
 import bars
 import checkperf
 import contents
+import filebars
+import files
+import filesystems
 import flatness
 import growth
 import meta
+import phases
 import plot
 import report
 import scale
@@ -267,3 +271,47 @@ def test_a_result_file_replaces_the_one_before(tmp_path: Path) -> None:
         session.write(tmp_path / "new" / "figures.json", {"number": number})
     assert json.loads((tmp_path / "new" / "figures.json").read_text()) == {"number": 2}
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["figures.json"]
+
+
+def of_files(system: str, workload: str, *rates: float, **rest: float) -> list[Row]:
+    return [Row(system, workload, "files", rate=rate, **rest) for rate in rates]  # type: ignore[arg-type]
+
+
+def test_every_bar_of_files_is_about_workloads_that_are_run() -> None:
+    run = {
+        (kind.name, files.workload(phase.name, shape, kind.nodes))
+        for kind in filesystems.KINDS
+        for shape in phases.SHAPES
+        for phase in phases.PHASES
+        if files.chosen(kind, shape, phase)
+    }
+    assert {(filebars.OURS, bar.ours) for bar in filebars.BARS} <= run
+    assert {(bar.system, bar.theirs) for bar in filebars.BARS} <= run
+
+
+@pytest.mark.parametrize(("ours", "theirs", "told"), [(120, 100, "1.20x ✓"), (119, 100, "1.19x ✗"), (500, 0, "?")])
+def test_a_bar_of_files_is_held_against_the_other_s_rate(ours: float, theirs: float, told: str) -> None:
+    bar = filebars.BARS[0]
+    found = report.medians(of_files("quartet", bar.ours, ours) + of_files(bar.system, bar.theirs, theirs))
+    assert filebars.verdicts(found).splitlines()[0].endswith(told)
+
+
+@pytest.mark.parametrize("wrong", ["quartet", "etcd"])
+def test_files_have_no_ratio_when_either_side_had_an_error(wrong: str) -> None:
+    workload = filebars.BARS[0].ours
+    measured = of_files("quartet", workload, 100) + of_files("etcd", workload, 100)
+    next(row for row in measured if row.system == wrong).record("lost")
+    found = report.medians(measured)
+    assert filebars.BARS[0].ratio(found) is None
+    line = filebars.table(found, "1 node").splitlines()[2]
+    assert "errors: 1" in line
+    assert "x |" not in line
+    assert filebars.remarks(found) == [f"{workload} on {wrong}: errors: 1, no ratio; the first: lost"]
+
+
+def test_a_report_on_files_is_made_from_the_result_file_alone() -> None:
+    workloads = [files.workload("stat", phases.SHAPES[2], nodes) for nodes in (1, 3)]
+    measured = [row for name in workloads for row in of_files("quartet", name, 90, cpu=5) + of_files("etcd", name, 60)]
+    said = files.render({"machine": FACTS, "rounds": json.loads(json.dumps([row.json() for row in measured]))})
+    assert said.count("1.50x") == 2
+    assert "5.0 + 0.0 us" in said

@@ -115,3 +115,18 @@ def test_stores_of_blobs_are_measured_in_this_process_and_behind_a_node(tmp_path
     )  # fmt: skip
     assert [row["system"] for row in document["rounds"]] == systems
     assert all(row["rate"] > 0 for row in document["rounds"])
+
+
+def test_trees_of_files_are_measured_on_every_system(tmp_path: Path) -> None:
+    binary("redis-server")
+    systems = ["quartet", "etcd", "redis", "ext4", "no-op"]
+    document = without_errors(
+        tmp_path,
+        of_rows,
+        "files", "--seconds", "0.1", "--nodes", "1", "--systems", ";".join(systems), "--only", "8 clients, a shared",
+    )  # fmt: skip
+    phases = {name: {row["workload"] for row in document["rounds"] if row["system"] == name} for name in systems}
+    assert len(phases["quartet"]) == 7
+    assert all(phases[name] == phases["quartet"] for name in ("etcd", "redis", "ext4"))
+    assert len(phases["no-op"]) == 1
+    assert all(row["rate"] > 0 for row in document["rounds"])

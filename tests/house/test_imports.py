@@ -12,12 +12,20 @@ CONTRACT = ("raftmeta.metastore", "raftmeta.errors", "raftmeta.etcd")
 """What a domain service may know of the Metastore."""
 PILLAR = ("quartet_server.objects.contract", "quartet_server.objects.digest", "quartet_server.objects.chunking")
 """What a domain service may know of the ObjectStore: its contract, its names, and where large contents are cut."""
+MEMBERSHIP = {
+    "cluster": ("raftmeta.consensus.contract", "raftmeta.identity", "raftmeta.pki"),
+    "objects": ("raftmeta.consensus.contract",),
+}
+"""What a domain may know besides: who lets members in has to know what a member is, and to sign its certificate; who
+spreads blobs over the members has to know them."""
 TREE = ("quartet_server.files.places",)
 """What a domain service may know of the tree of files: where paths lead, and where a directory is now."""
-HISTORY = {"versions": ("quartet_server.files",)}
-"""What a domain may know besides: versions are inodes that were, and a rollback is a write like any other of the tree's."""
-MEMBERSHIP = {"cluster": ("raftmeta.consensus.contract", "raftmeta.identity", "raftmeta.pki")}
-"""What a domain may know besides: who lets members in has to know what a member is, and to sign its certificate."""
+KNOWN = {
+    "maintenance": ("quartet_server.files", "quartet_server.objects.gc"),
+    "versions": ("quartet_server.files",),
+}
+"""What a domain may know besides: the operators' service is a face on what collects blobs and what checks the tree; versions
+are inodes that were, and a rollback is a write like any other of the tree's."""
 
 
 def domains() -> list[Path]:
@@ -50,7 +58,7 @@ def test_no_domain_imports_another_domains_internals() -> None:
     wrong = []
     for domain in domains():
         others = [f"quartet_server.{other.name}" for other in domains() if other != domain]
-        known = HISTORY.get(domain.name, ())
+        known = KNOWN.get(domain.name, ())
         wrong += [
             one for one in offenders(written(f"{domain}/"), *others) if not one.partition(": ")[2].startswith(known)
         ]

@@ -60,8 +60,10 @@ def test_a_cluster_comes_up_survives_kill_9_of_its_leader_and_goes_down(tmp_path
         assert again.code == 1
         assert "hint: quartet cluster status" in again.err
 
-        put = quartet("objects", "put", __file__, "--endpoints", running.endpoints[0])  # on one node's disk alone
-        assert (put.code, "objects.url" in put.err) == (1, True), put.err
+        put = quartet("objects", "put", __file__, "--endpoints", running.endpoints[0], "-o", "json")
+        assert put.code == 0, put.err
+        got = quartet("objects", "get", put.json[0]["digest"], "--endpoints", running.endpoints[1])
+        assert got.out == Path(__file__).read_text()
 
         before = running.status()
         assert {node["state"] for node in before["nodes"]} == {"ready"}

@@ -12,7 +12,7 @@ from typing import Annotated
 import pytest
 from cyclopts import App, CycloptsError, Parameter
 from quartet_server import config as config_module
-from quartet_server.config import SERVICES, Config, Log, Raft, Serve, Tls
+from quartet_server.config import SERVICES, Config, Log, Objects, Raft, Serve, Tls
 from quartet_server.sources import Sources, unknown_variables
 from quartet_server.validation import (
     external_endpoints,
@@ -202,6 +202,11 @@ SAFE = Serve(insecure=True)
         (Config(tls=Tls(cert=Path("/no/c"), key=Path("/no/k"), client_ca=Path("/no/a"))), "/no/a"),
         (Config(raft=Raft(heartbeat=0.5)), "heartbeat"),
         (Config(raft=Raft(election_min=0.9)), "election_min"),
+        (Config(objects=Objects(gc_grace=60.0)), "touch_seconds"),
+        (Config(objects=Objects(touch_seconds=7200.0)), "gc_grace"),
+        (Config(objects=Objects(gc_every=-1.0)), "gc_every"),
+        (Config(objects=Objects(scrub_every=-1.0)), "scrub_every"),
+        (Config(objects=Objects(scrub_bytes_per_second=0.0)), "scrub_bytes_per_second"),
     ],
 )
 def test_what_would_keep_a_node_from_starting_is_found_with_a_hint(config: Config, words: str) -> None:
@@ -216,6 +221,7 @@ def test_what_would_keep_a_node_from_starting_is_found_with_a_hint(config: Confi
     [
         Config(),
         Config(log=Log(format="json")),
+        Config(objects=Objects(gc_grace=1.0, touch_seconds=0.0, gc_every=0.0, scrub_every=0.0)),
         Config(serve=Serve(listen="0.0.0.0:7400", insecure=True)),
         Config(serve=Serve(insecure=True), raft=Raft(initial_cluster=CLUSTER)),
         Config(serve=Serve(metastore="etcd://127.0.0.1:2379,[::1]:2380", listen_http="")),

@@ -16,6 +16,9 @@ from grpc import aio
 from harness.failures import reason_of
 from quartet.cluster.v1 import cluster_pb2
 from quartet.files.v1 import files_pb2
+from quartet.maintenance.v1 import maintenance_pb2
+from quartet.objects.peers.v1 import peers_pb2
+from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2
 from quartet.parsed.v1 import parsed_pb2
 from quartet.settings.v1 import settings_pb2
@@ -25,7 +28,10 @@ from quartet_server.node import DOMAINS, start_in_memory
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-FILES = (cluster_pb2, files_pb2, objects_pb2, parsed_pb2, settings_pb2, versions_pb2, workspaces_pb2)
+FILES = (
+    cluster_pb2, files_pb2, maintenance_pb2, objects_pb2, parsed_pb2, peers_pb2, replicas_pb2, settings_pb2, versions_pb2,
+    workspaces_pb2,
+)  # fmt: skip
 METHODS: list[MethodDescriptor] = [
     method for file in FILES for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods
 ]

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from quartet._aio_cluster import AsyncCluster
 from quartet._aio_files import AsyncFiles
+from quartet._aio_maintenance import AsyncMaintenance
 from quartet._aio_objects import AsyncObjects
 from quartet._aio_parsed import AsyncParsed
 from quartet._aio_settings import AsyncSettings
@@ -63,6 +64,7 @@ class AsyncClient:
         self.objects = AsyncObjects(self._transport)
         self.settings = AsyncSettings(self._transport)
         self.cluster = AsyncCluster(self._transport)
+        self.maintenance = AsyncMaintenance(self._transport)
         self.versions = AsyncVersions(self._transport)
         self.workspaces = AsyncWorkspaces(self._transport)
         self.parsed = AsyncParsed(self._transport)

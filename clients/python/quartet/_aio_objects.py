@@ -13,6 +13,7 @@ from quartet._errors import Unavailable
 from quartet._objects import RESUMPTIONS, SLOWEST, Named, batches, check, part, pin_request
 from quartet._placing import placed
 from quartet._retry import Backoff
+from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2 as pb
 from quartet.wire.reapi import cas_pb2, digests_pb2
 
@@ -102,6 +103,11 @@ class AsyncObjects:
             blobs += answer.blobs
             missing += map(Digest.named, answer.missing)
         return blobs, missing
+
+    async def status(self) -> replicas_pb2.Status:
+        """Tell where the copies of blobs are, node by node, and what is missing; for operators."""
+        request = replicas_pb2.GetStatusRequest()
+        return await self._transport.call(lambda at: at.replicas.GetStatus, request, safe=True)
 
     async def pin(self, pin_id: str, digests: Sequence[Named], *, seconds: int = 3600) -> pb.PinResponse:
         """Keep blobs for so long, under an id that the caller chooses; again to renew."""

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from quartet._cluster import Cluster
 from quartet._files import Files
+from quartet._maintenance import Maintenance
 from quartet._memory import MEMORY, MemoryNode
 from quartet._objects import Objects
 from quartet._options import TLS, Options, endpoints_of
@@ -34,6 +35,7 @@ class Client:
         objects: Blobs by their digest.
         settings: Settings and feature flags.
         cluster: Nodes, leadership and zones.
+        maintenance: Collection, checks, and what takes how much room.
         versions: What files were before.
         workspaces: Directories that have a name.
         parsed: What parsers made of files, for a while.
@@ -86,6 +88,7 @@ class Client:
         self.objects = Objects(self._transport)
         self.settings = Settings(self._transport)
         self.cluster = Cluster(self._transport)
+        self.maintenance = Maintenance(self._transport)
         self.versions = Versions(self._transport)
         self.workspaces = Workspaces(self._transport)
         self.parsed = Parsed(self._transport)

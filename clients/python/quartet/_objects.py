@@ -14,6 +14,7 @@ from quartet._errors import DataLoss, Unavailable
 from quartet._placing import placed
 from quartet._retry import Backoff
 from quartet._transport import Endpoint, Transport, Unary
+from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2 as pb
 
 BATCH = 1000
@@ -109,6 +110,11 @@ class Objects:
             blobs += answer.blobs
             missing += map(Digest.named, answer.missing)
         return blobs, missing
+
+    def status(self) -> replicas_pb2.Status:
+        """Tell where the copies of blobs are, node by node, and what is missing; for operators."""
+        request = replicas_pb2.GetStatusRequest()
+        return self._transport.call(lambda at: at.replicas.GetStatus, request, safe=True)
 
     def pin(self, pin_id: str, digests: Sequence[Named], *, seconds: int = 3600) -> pb.PinResponse:
         """Keep at most 1,000 blobs for so long, under an id that the caller chooses; again to renew. Raises NotFound."""

@@ -19,6 +19,7 @@ from quartet_server.cli import (
     contents,
     demo,
     files,
+    maintenance,
     nodes,
     objects,
     quotas,
@@ -66,6 +67,7 @@ def create(environ: Mapping[str, str]) -> App:
     versions.register(app)
     settings.register(app)
     objects.register(app)
+    maintenance.register(app)
     workspaces.register(app)
     nodes.register(app)
     demo.register(app)

@@ -1,4 +1,4 @@
-"""`quartet objects put|get|stat`: blobs by hand."""
+"""`quartet objects put|get|stat|status`: blobs by hand, and where their copies are."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from quartet import Client, Digest
+from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2 as pb
 
 from quartet_server.cli.connection import Endpoints, Zone, connected
-from quartet_server.cli.output import CommandError, Output, print_json, print_table
+from quartet_server.cli.output import CommandError, Output, print_json, print_table, printable, say
 
 _Digest = Annotated[str, Parameter(help="HASH/SIZE, as `quartet objects put` prints it.")]
 
@@ -29,6 +30,8 @@ def register(app: App) -> None:
         output: Output = "table",
     ) -> None:
         """Store files and print their digests; what is there already is not sent again.
+
+        Blobs that nothing refers to, and nobody pins, are collected after a while: objects.gc_grace.
 
         **Example**: `quartet objects put report.pdf photo.jpg`
         """
@@ -90,12 +93,54 @@ def register(app: App) -> None:
             print_table(rows, ("digest", "there", "stored_bytes", "touch_time", "condemn_time"))
         return int(bool(missing))
 
+    @objects.command
+    def status(*, endpoints: Endpoints = None, output: Output = "table") -> int:
+        """Tell where the copies of blobs are, node by node, and which are missing; ends with 1 while some are.
+
+        A node owes what it should have and lacks; it is settled when it has looked through all it has since nodes came or
+        went.
+
+        **Examples**: `quartet objects status`, `quartet objects status -o json`
+        """
+        with connected(endpoints) as client:
+            told = client.objects.status()
+        rows = [_share(node) for node in told.nodes]
+        if output == "json":
+            debts = sum(node.debts for node in told.nodes)
+            facts = {"placement": told.placement, "replicas": told.replicas, "settled": told.settled, "debts": debts}
+            print_json({**facts, "nodes": rows})
+        else:
+            columns = ("name", "reachable", "placed", "settled", "blobs", "logical_bytes", "physical_bytes", "debts")
+            print_table(rows, (*columns, "copied_blobs", "last_repair", "problem"))
+            say("every copy is where it should be" if told.settled else "copies are missing, or not known to be there")
+        return int(not told.settled)
+
 
 def _put(client: Client, path: Path) -> str:
     try:
         return str(client.objects.put_file(path))
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _share(node: replicas_pb2.Node) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "id": node.id,
+        "address": node.address,
+        "reachable": node.reachable,
+        "placed": node.placed,
+        "settled": node.settled,
+        "blobs": node.blobs,
+        "logical_bytes": node.logical_bytes,
+        "physical_bytes": node.physical_bytes,
+        "debts": node.debts,
+        "copied_blobs": node.copied_blobs,
+        "copied_bytes": node.copied_bytes,
+        "dropped_blobs": node.dropped_blobs,
+        "last_repair": node.repair_time.ToJsonString() if node.HasField("repair_time") else None,
+        "problem": printable(node.problem),
+    }
 
 
 def _row(blob: pb.Blob) -> dict[str, Any]:

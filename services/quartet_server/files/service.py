@@ -20,7 +20,7 @@ from quartet_server.files.cache_metrics import CacheCollector
 from quartet_server.files.contents import copying, editing
 from quartet_server.files.contents.appending import Appends
 from quartet_server.files.contents.batch import BatchWrite
-from quartet_server.files.contents.contents import Contents
+from quartet_server.files.contents.contents import RENEW, Contents
 from quartet_server.files.contents.reading import batch_read, read_stream
 from quartet_server.files.contents.writing import AT_ONCE, Writing
 from quartet_server.files.expiry import Expiry
@@ -48,7 +48,14 @@ async def start(resources: Resources) -> FileService:
     if recent is not None and resources.registry is not None:
         resources.registry.register(CacheCollector(recent))
     now = timestamps(resources.clock)
-    service = FileService(store, now, resources.objects, recent=recent, trash_seconds=options.trash_seconds)
+    service = FileService(
+        store,
+        now,
+        resources.objects,
+        recent=recent,
+        trash_seconds=options.trash_seconds,
+        renew=resources.config.objects.gc_grace / 3,
+    )
     service.begin()
     return service
 
@@ -70,16 +77,18 @@ class FileService(files_pb2_grpc.FileServiceServicer):
         *,
         recent: Recent | None = None,
         trash_seconds: float = 0,
+        renew: float = RENEW,
     ) -> None:
         """Keep the tree in `store` and larger files in `blobs`; `now` tells the time for records.
 
         `recent` follows the same store, and is closed with the service. What is in the trash is given up after
-        `trash_seconds`; 0 keeps it. Nothing runs in the background before `begin`.
+        `trash_seconds`; 0 keeps it. Uploads ask for what they have stored every `renew` seconds, which is well below the
+        collector's grace. Nothing runs in the background before `begin`.
         """
         lease = LedgerLease(store)
         self._recent = recent
         self._tree = Tree(store, Mutator(store, lease, recent=recent), lease, Inos(store), now, recent)
-        self._contents = Contents(blobs)
+        self._contents = Contents(blobs, renew=renew)
         self._appends = Appends(self._tree, self._contents)
         self._writing = asyncio.Semaphore(AT_ONCE)
         finding = [Abandoned(store).sweep]

@@ -11,6 +11,9 @@ SETTINGS = b"/system/settings/"
 FLAGS = b"/system/flags/"
 SECRETS = b"/system/secrets/"
 REQUESTS = b"/system/requests/"
+OBJECTS = b"/system/objects/"
+UPKEEP = b"/system/upkeep/"
+COLLECTING = b"/system/collecting"
 
 
 def zone(name: str) -> bytes:

@@ -1,8 +1,8 @@
-"""A store on one node's disk, in a cluster of several: what would be lost with the node is not taken."""
+"""A store on one node's disk, with an external Metastore that others may share: what they could not read is not taken."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
 from quartet_server.errors import ObjectsNotShared, QuartetError
 from quartet_server.objects.contract import LIST_LIMIT, BlobInfo, BlobStore, BlobWriter, Put, Usage
@@ -13,16 +13,15 @@ SHARED = ("s3:", "gs:", "az:")
 
 
 class OneNodesBlobs:
-    """A `BlobStore` that only this node has; it refuses writes while the node is not the only one.
+    """A `BlobStore` that only this node has, and that takes no writes.
 
-    A blob that other nodes cannot read, and that goes with this node's disk, is not what a cluster promised. What the
-    store holds from the time when the node was alone can be read and deleted here.
+    With an external Metastore nobody knows which other nodes there are, so that nobody can keep copies for them: a blob
+    that they cannot read, and that goes with this node's disk, is not taken. What the store holds can be read and deleted.
     """
 
-    def __init__(self, store: BlobStore, nodes: Callable[[], int]) -> None:
-        """Guard `store`; `nodes` says how many nodes share the Metastore now, this one included, 0 if that is not known."""
+    def __init__(self, store: BlobStore) -> None:
+        """Guard `store`."""
         self._store = store
-        self._nodes = nodes
 
     @property
     def touch_seconds(self) -> float:
@@ -97,8 +96,6 @@ class OneNodesBlobs:
         await self._store.close()
 
     def _refuse(self) -> None:
-        nodes = self._nodes()
-        if nodes == 1:
-            return
-        who = f"this cluster has {nodes} nodes" if nodes else "other nodes may share the external Metastore"
-        raise ObjectsNotShared(f"{who}, and the bytes would be on the disk of this one alone", nodes=nodes)
+        raise ObjectsNotShared(
+            "other nodes may share the external Metastore, and the bytes would be on the disk of this one alone"
+        )

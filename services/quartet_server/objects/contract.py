@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from quartet_server.errors import QuartetError
 from quartet_server.objects.digest import Digest
@@ -32,8 +32,7 @@ class BlobInfo:
     condemned: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """One blob of a `put_many`.
 
     Attributes:
@@ -168,7 +167,7 @@ class BlobStore(Protocol):
         """Yield the bytes from `offset`, at most `length` of them (None: all), in pieces of at most 1 MiB, none empty.
 
         A length beyond the end ends at the end. Whoever stops early closes the iterator. `verify` says whether the digest is
-        checked, which takes reading from the beginning to the end; None: what the store was configured for. A damaged
+        checked, which takes reading from the beginning to the end; None: the check that the store was configured for. A damaged
         blob is refused at the latest instead of the last piece; compressed and small ones before the first.
 
         Raises:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from quartet_server.errors import DigestMismatch, FieldInvalid
 
 HASH_BYTES = 32
+PACKED_BYTES = HASH_BYTES + 8
 LARGEST = 1 << 40
 """Bytes of the largest blob that has a name here: 1 TiB."""
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Digest:
+class Digest(NamedTuple):
     """Names a blob; two blobs with equal digests are one.
 
     Attributes:
@@ -59,6 +59,21 @@ class Digest:
         if not slash:
             raise FieldInvalid.of(field, "must be HASH/SIZE")
         return cls.parse(name, size, field)
+
+    @classmethod
+    def unpack(cls, data: bytes, field: str = "digest") -> Digest:
+        """Return the digest that `packed` wrote. Raises FieldInvalid as `parse` does, and for another length."""
+        if len(data) != PACKED_BYTES:
+            raise FieldInvalid.of(field, f"must be {PACKED_BYTES} bytes: a SHA-256 and a size")
+        size = int.from_bytes(data[HASH_BYTES:], "big")
+        if size > LARGEST or (data[:HASH_BYTES] == EMPTY.hash) != (size == 0):
+            raise FieldInvalid.of(field, f"{size} bytes cannot have this hash")
+        return cls(data[:HASH_BYTES], size)
+
+    @property
+    def packed(self) -> bytes:
+        """The digest in `PACKED_BYTES` bytes: the hash, and the size as 8 bytes, big-endian."""
+        return self.hash + self.size.to_bytes(8, "big")
 
     @property
     def hex(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 from quartet_server.objects.filesystem import create, make_directory, remove, write_all
+from quartet_server.objects.sums import Sums
 
 
 class Draft:
@@ -16,25 +17,46 @@ class Draft:
 
     Attributes:
         size: Bytes written.
+        sums: Their checksums.
         path: Where it is until it is moved.
     """
 
     def __init__(self, path: Path) -> None:
         """Make the file. Raises OSError."""
         self.size = 0
+        self.sums = Sums()
         self.path = path
         self._moved = False
         self._lock = Lock()
+        self._sync = Lock()
+        self._failure: OSError | None = None
         self._descriptor = create(path)
 
     def write(self, data: bytes) -> None:
         """Add bytes. Raises OSError."""
         with self._lock:
             self.size = write_all(self._descriptor, [data], self.size)
+        self.sums.take(data)
+
+    def begin_to_finish(self) -> None:
+        """Make durable what was written so far, while more is written; `finish` tells how that went, and has less to do."""
+        with self._sync:
+            with self._lock:
+                if self._descriptor < 0:
+                    return
+                descriptor = os.dup(self._descriptor)
+            try:
+                os.fdatasync(descriptor)
+            except OSError as error:  # the system tells of it once: what it could not write is not tried again
+                self._failure = error
+            finally:
+                os.close(descriptor)
 
     def finish(self) -> None:
         """Make the bytes durable. Raises OSError."""
-        with self._lock:
+        with self._sync, self._lock:
+            if self._failure is not None:
+                raise self._failure
             os.fdatasync(self._descriptor)
 
     def move(self, path: Path) -> None:

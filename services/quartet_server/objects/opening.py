@@ -22,6 +22,14 @@ SCHEMES = ("file", "memory", "s3", "gs", "az")
 """What the configured URL may begin with."""
 
 
+def store_folder(config: Config) -> Path | None:
+    """Return the folder of the local disk on which `config` keeps blobs; None where it is none."""
+    url = urlsplit(config.objects.url)
+    if not config.objects.url:
+        return config.serve.data_dir / _DIRECTORY
+    return Path(unquote(url.path)) if url.scheme == "file" else None
+
+
 async def open_store(
     config: Config,
     *,
@@ -55,10 +63,11 @@ async def open_store(
         raise FieldInvalid.of("objects.url", f"must begin with one of {', '.join(f'{name}://' for name in SCHEMES)}")
     if url.scheme == "memory":
         return MemoryBlobs(clock, objects.touch_seconds)
-    if url.scheme in ("", "file"):
+    if not objects.url or url.scheme == "file":
         if objects.url and (url.netloc or not url.path.startswith("/")):
             raise FieldInvalid.of("objects.url", "must name a directory from the root, like file:///var/lib/quartet")
-        folder = Path(unquote(url.path)) if objects.url else config.serve.data_dir / _DIRECTORY
+        folder = store_folder(config)
+        assert folder is not None
         limits = DiskLimits(
             pack_bytes=objects.pack_bytes,
             packed_bytes=objects.packed_bytes,

@@ -20,7 +20,7 @@ from quartet_server.objects.pins import Holder, Pins
 from quartet_server.objects.wire.bytestream import ByteStream
 from quartet_server.objects.wire.capabilities import Capabilities
 from quartet_server.objects.wire.cas import ContentAddressableStorage
-from quartet_server.objects.wire.flow import Places, next_request, resized
+from quartet_server.objects.wire.flow import Places, framed, next_request, resized
 from quartet_server.objects.wire.uploads import Uploads
 from quartet_server.objects.zones import Zones
 
@@ -32,6 +32,7 @@ PIN_ID_BYTES = 128
 PIN_SECONDS = 3600
 LONGEST_PIN_SECONDS = 7 * 24 * 3600
 
+_DATA = pb.GetRangeResponse.DESCRIPTOR.fields_by_name["data"].number
 _EVER = float("inf")
 SETTLED_SECONDS = 3600.0
 """For how long nobody must have put or asked for a blob that is deleted: longer than it takes to write a file."""
@@ -41,7 +42,8 @@ async def start(resources: Resources) -> Objects:
     """Serve the blobs of the node's store."""
     assert resources.objects is not None, "the composition root opens the store when this service is on"
     zones, pins = Zones(resources.metastore), Pins(resources.metastore)
-    return Objects(resources.objects, zones, pins, resources.clock, resources.holders)
+    settled = resources.config.objects.gc_grace + resources.objects.touch_seconds
+    return Objects(resources.objects, zones, pins, resources.clock, resources.holders, settled)
 
 
 class Objects:
@@ -122,21 +124,21 @@ class ObjectService(objects_pb2_grpc.ObjectServiceServicer):
         with self._places.taken():
             async with self._store.writer(zone, expected) as writer:
                 while request is not None:
-                    if request.data:
-                        await writer.write(request.data)
+                    if data := request.data:
+                        await writer.write(data)
                     request = await next_request(requests)
                     if request is not None and request.HasField("expected"):
                         raise FieldInvalid.of("expected", "belongs into the first request")
                 return pb.PutStreamResponse(digest=message_of(await writer.commit()))
 
-    async def GetRange(self, request: pb.GetRangeRequest, context: Context) -> AsyncIterator[pb.GetRangeResponse]:
+    async def GetRange(self, request: pb.GetRangeRequest, context: Context) -> AsyncIterator[Any]:
         """Send pieces as fast as the caller takes them."""
         zone = await self._zones.current()
         digest = digest_of(request.digest)
         if request.length < 0:
             raise FieldInvalid.of("length", "must not be negative")
         async for piece in resized(self._store.read(zone, digest, request.offset, request.length or None)):
-            yield pb.GetRangeResponse(data=piece)
+            yield framed(_DATA, piece)
 
     async def Stat(self, request: pb.StatRequest, context: Context) -> pb.Blob:
         """Look one up."""

@@ -19,6 +19,8 @@ T = TypeVar("T")
 MEMORY = 2 << 20
 """Bytes up to which a blob is gathered in memory."""
 _FLUSH = 1 << 20
+_SYNC = 16 << 20
+"""Bytes after which the disk begins to write, so that it has not everything to do in the end."""
 
 
 class SpooledWriter:
@@ -31,8 +33,10 @@ class SpooledWriter:
         keep: Callable[[Digest, bytes | Draft], Awaitable[None]],
         declared: Digest | None,
         limit: int | None,
+        *,
+        stays: bool = False,
     ) -> None:
-        """Gather bytes and hand them, or the file they are in, to `keep` at the end."""
+        """Gather bytes and hand them, or the file they are in, to `keep` at the end; `stays` says that it keeps the file."""
         self._pool = pool
         self._drafts = drafts
         self._keep = keep
@@ -44,6 +48,9 @@ class SpooledWriter:
         self._committed: Digest | None = None
         self._over = False
         self._lock = Lock()
+        self._stays = stays
+        self._syncing: asyncio.Future[None] | None = None
+        self._synced = 0
 
     @property
     def size(self) -> int:
@@ -60,9 +67,17 @@ class SpooledWriter:
             self._size += len(data)
             if self._held >= _FLUSH and self._size > MEMORY:
                 await self._in_thread(self._flush)
+                self._sync_some()
         except QuartetError:
             await self.abort()
             raise
+
+    def _sync_some(self) -> None:
+        """Have the disk write what it has got, unless it still is at it."""
+        draft = self._draft if self._stays else None
+        if draft is not None and draft.size - self._synced >= _SYNC and (self._syncing is None or self._syncing.done()):
+            self._synced = draft.size
+            self._syncing = asyncio.get_running_loop().run_in_executor(self._pool, draft.begin_to_finish)
 
     def _flush(self) -> None:
         with self._lock:

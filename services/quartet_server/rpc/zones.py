@@ -44,6 +44,14 @@ def certified_zones(identity: Mapping[str, Iterable[bytes]]) -> frozenset[str] |
     return frozenset(zones)
 
 
+def certified_nodes(identity: Mapping[str, Iterable[bytes]]) -> frozenset[str] | None:
+    """Return the names of the nodes whose certificate a caller showed, none for a client's; None without a certificate."""
+    if "x509_pem_cert" not in identity:
+        return None
+    names = (name.decode("utf-8", "replace") for name in identity.get("peer_uri", ()))
+    return frozenset(unquote(name.removeprefix(NODE_URI)) for name in names if name.startswith(NODE_URI))
+
+
 def zone_of(named: str | None, allowed: frozenset[str] | None) -> str:
     """Return the zone of a call that named `named`, by a caller who may act in `allowed` (None: in any).
 

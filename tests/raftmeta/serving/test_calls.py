@@ -84,6 +84,18 @@ async def test_all_four_shapes_are_served() -> None:
         assert await talk.code() is CODES.OK
 
 
+async def test_a_stream_s_responses_may_come_in_parts() -> None:
+    parts = [(b"",), (b"a", memoryview(b"bcd")[1:]), (b"x" * 10, bytes(100_000), b"y"), (b"end",)]
+
+    async def behaviour(request: bytes, context: Any) -> AsyncIterator[Any]:
+        for one in parts:
+            yield one
+
+    async with serving({"Parts": ("server", behaviour)}) as server, channel(server) as opened:
+        found = [one async for one in opened.unary_stream(f"/{SERVICE}/Parts")(b"")]
+    assert found == [b"".join(one) for one in parts]
+
+
 async def test_a_coroutine_may_write_its_responses_itself_one_or_several_at_a_time() -> None:
     async def behaviour(request: bytes, context: Any) -> None:
         await context.send_initial_metadata((("first", "1"),))

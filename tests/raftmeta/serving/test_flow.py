@@ -95,17 +95,32 @@ async def test_a_stream_without_window_does_not_hold_up_another() -> None:
         assert (await wire.answer(3)).messages == [b"free"]
 
 
-async def test_frames_are_never_larger_than_the_least_that_every_peer_takes() -> None:
-    big = {frames.INITIAL_WINDOW_SIZE: 2**31 - 1, frames.MAX_FRAME_SIZE: 2**24 - 1}
-    async with serving(METHODS) as server, Wire.to(server, settings=big) as wire:
+@pytest.mark.parametrize(
+    ("taken", "largest"), [(None, 16_384), (16_384, 16_384), (20_000, 20_000), (2**24 - 1, frames.LARGEST)]
+)
+async def test_frames_are_never_larger_than_the_peer_takes(taken: int | None, largest: int) -> None:
+    asked = {frames.INITIAL_WINDOW_SIZE: 2**31 - 1} | ({} if taken is None else {frames.MAX_FRAME_SIZE: taken})
+    async with serving(METHODS) as server, Wire.to(server, settings=asked) as wire:
         wire.send(frames.window_update(0, 10**6))
-        wire.request(1, "Unary", None)
-        body = message(bytes(200_000))
-        for at in range(0, len(body), 16_384):
-            last = END_STREAM if at + 16_384 >= len(body) else 0
-            wire.send(frame(DATA, last, 1, body[at : at + 16_384]))
+        wire.request(1, "Unary", message(bytes(200_000)))
         assert (await wire.answer(1)).messages == [bytes(200_000)]
-    assert max(len(one.payload) for one in wire.seen) == 16_384
+    assert max(len(one.payload) for one in wire.seen) == largest
+
+
+@pytest.mark.parametrize("size", [16_384, 16_385, frames.LARGEST])
+@pytest.mark.parametrize(("name", "number"), [("Unary", 1), ("Bidi", 3)])
+async def test_frames_are_taken_as_large_as_was_said(size: int, name: str, number: int) -> None:
+    body = bytes(range(256)) * 1200
+    async with serving(METHODS) as server, Wire.to(server) as wire:
+        found = await wire.until(frames.SETTINGS)
+        assert dict(frames.read_settings(found.payload))[frames.MAX_FRAME_SIZE] == frames.LARGEST
+        wire.request(number, name, None)
+        wire.send(frames.window_update(0, 10**6), frames.window_update(number, 10**6))
+        sent = message(body)
+        pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
+        for piece in pieces:
+            wire.send(frame(DATA, END_STREAM if piece is pieces[-1] else 0, number, piece))
+        assert (await wire.answer(number)).messages == [body]
 
 
 async def test_a_stream_s_writer_waits_for_a_peer_that_gives_no_window() -> None:

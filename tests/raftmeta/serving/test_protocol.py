@@ -52,7 +52,7 @@ CONNECTION: list[tuple[str, str, Sent]] = [
     ("a table's size after a field", "COMPRESSION_ERROR", lambda w: h2.frame(h2.HEADERS, BOTH, 1, b"\x82\x20")),
     ("a string beyond its block", "COMPRESSION_ERROR", lambda w: h2.frame(h2.HEADERS, BOTH, 1, b"\x00\x05ab")),
     ("bad Huffman code", "COMPRESSION_ERROR", lambda w: h2.frame(h2.HEADERS, BOTH, 1, b"\x00\x84\xff\xff\xff\xff\x00")),
-    ("a frame that is too large", "FRAME_SIZE_ERROR", lambda w: b"\x00\x40\x01" + h2.frame(h2.DATA, 0, 1)[3:]),
+    ("a frame that is too large", "FRAME_SIZE_ERROR", lambda w: b"\x02\x00\x01" + h2.frame(h2.DATA, 0, 1)[3:]),
     ("PRIORITY of the connection", "PROTOCOL_ERROR", lambda w: h2.frame(h2.PRIORITY, 0, 0, bytes(5))),
     ("PRIORITY of another size", "FRAME_SIZE_ERROR", lambda w: h2.frame(h2.PRIORITY, 0, 1, bytes(4))),
     ("a stream that depends on itself", "PROTOCOL_ERROR", lambda w: h2.frame(h2.PRIORITY, 0, 1, b"\0\0\0\1\0")),
@@ -132,6 +132,10 @@ CONNECTION: list[tuple[str, str, Sent]] = [
         lambda w: headers(1, w, flags=0) + h2.frame(h2.CONTINUATION, 0, 1, bytes(16384)) * 5,
     ),
 ]
+
+CONNECTION.append(
+    ("a header block that is too large", "ENHANCE_YOUR_CALM", lambda w: h2.frame(h2.HEADERS, BOTH, 1, bytes(70_000)))
+)
 
 STREAM: list[tuple[str, str, Sent]] = [
     ("DATA after the end", "STREAM_CLOSED", lambda w: headers(1, w, "Wait") + _end(1) + h2.frame(h2.DATA, 0, 1, b"x")),

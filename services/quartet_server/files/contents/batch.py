@@ -94,6 +94,9 @@ class BatchWrite:
         losses = attempt = 0
         while self._pending:
             before = len(self._pending)
+            if attempt:  # who knows how long the others took
+                chunks = [chunk for item in self._pending.values() for chunk in item.body.chunks]
+                await self._contents.renewed(self._zone, chunks)
             await self._round(fresh=attempt > 0)
             attempt += 1
             losses = losses + 1 if len(self._pending) == before else 0

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from quartet.files.storage.v1 import storage_pb2
 
-from quartet_server.errors import BlobNotFound, ContentLost
+from quartet_server.errors import BlobNotFound, ContentLost, UploadExpired
 from quartet_server.files.contents.body import INLINE, LISTED, Body, check_size, chunks_of, digest_of, encoded
 from quartet_server.files.contents.hashes import Hash, RunningHashes
 from quartet_server.files.paths import Path
@@ -17,7 +18,10 @@ from quartet_server.objects.chunking import STANDARD, THRESHOLD, cut
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.digest import Digest
 
+RENEW = 1200.0
+"""Seconds after which uploads renew what they have stored, if nothing else is said: a third of the usual grace."""
 _ZEROS = bytes(STANDARD.largest)
+_TOGETHER = 1000  # chunks that the store is asked for at once
 
 
 @dataclass(slots=True)
@@ -30,10 +34,23 @@ class Contents:
     Attributes:
         blobs: Where chunks and long lists of them are.
         hashes: States of SHA-256 from which appends go on.
+        renew: Seconds after which what was stored and no inode refers to yet is asked for again, so that it outlives the
+            collector's grace: well below that.
+        pause: Waits for so many seconds.
     """
 
     blobs: BlobStore
     hashes: RunningHashes = field(default_factory=RunningHashes)
+    renew: float = RENEW
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def renewed(self, zone: str, digests: Sequence[Digest]) -> None:
+        """Keep what was stored for another grace of the collector. Raises UploadExpired when it came too late."""
+        for i in range(0, len(digests), _TOGETHER):
+            if gone := await self.blobs.missing(zone, digests[i : i + _TOGETHER]):
+                raise UploadExpired(
+                    f"{len(gone)} chunks were collected before a file referred to them", digest=str(gone[0])
+                )
 
     async def load(self, zone: str, path: Path, inode: storage_pb2.Inode) -> Body:
         """Return what a file's inode refers to. Raises ContentAbsent, ContentLost."""

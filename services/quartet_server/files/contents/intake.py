@@ -20,7 +20,11 @@ _PUTTING = 4  # chunks on their way into the store at once: one waits for the di
 class Intake:
     """One file's bytes, as `async with`: what is not finished is given up, and its chunks are left to the collector.
 
-    Memory stays bounded: 2 MiB of a file not yet known to be larger, then what `Chunker` holds and four chunks.
+    Inside the block the collector takes none of them, however long it lasts: chunks that are stored are asked for again well
+    within its grace. So the block ends after the transaction that refers to them.
+
+    Memory stays bounded: 2 MiB of a file not yet known to be larger, then what `Chunker` holds and four chunks; and 40 bytes
+    for each chunk.
     """
 
     def __init__(self, contents: Contents, zone: str, path: Path) -> None:
@@ -33,10 +37,12 @@ class Intake:
         self._chunker: Chunker | None = None
         self._chunks: list[Digest] = []
         self._putting: deque[asyncio.Task[Digest]] = deque()
+        self._renewing: asyncio.Task[None] | None = None
         self.size = 0
 
     async def feed(self, data: bytes) -> None:
         """Take the next bytes. Raises FileTooLarge, and what the store of blobs raises, if need be for earlier bytes."""
+        self.alive()
         self.size += len(data)
         check_size(self.size, self._path)
         self._state.update(data)
@@ -50,7 +56,8 @@ class Intake:
             await self._put(self._chunker.feed(held))
 
     async def finish(self) -> Body:
-        """Return the body, everything of it durable."""
+        """Return the body, everything of it durable. Raises UploadExpired."""
+        self.alive()
         digest = Digest(self._state.digest(), self.size)
         if self.size <= INLINE:
             return Body(digest, bytes(self._held))
@@ -60,7 +67,24 @@ class Intake:
         self._contents.hashes.remember(digest, self._state)
         return Body(digest, b"", tuple(self._chunks))
 
+    def hold(self, digest: Digest) -> None:
+        """Keep one more blob that was stored, such as the list of the chunks."""
+        self._chunks.append(digest)
+
+    def alive(self) -> None:
+        """Raise UploadExpired, or why the store did not answer, if chunks could not be kept from the collector."""
+        if self._renewing is not None and self._renewing.done():
+            self._renewing.result()
+
+    async def _renew(self) -> None:
+        while True:
+            await self._contents.pause(self._contents.renew)
+            stored = [task.result() for task in self._putting if task.done() and task.exception() is None]
+            await self._contents.renewed(self._zone, [*self._chunks, *stored])
+
     async def _put(self, chunks: list[bytes]) -> None:
+        if self._chunker is not None and self._renewing is None:
+            self._renewing = asyncio.create_task(self._renew())
         for chunk in chunks:
             while len(self._putting) >= _PUTTING:
                 self._chunks.append(await self._putting.popleft())
@@ -74,6 +98,7 @@ class Intake:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give up what is on its way."""
-        for task in self._putting:
+        tasks = [*self._putting, *([self._renewing] if self._renewing is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._putting, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)

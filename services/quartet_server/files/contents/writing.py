@@ -28,7 +28,7 @@ from quartet_server.files.writing import write
 from quartet_server.meta.ledger import Claim, claim
 from quartet_server.meta.mutation import Plan
 from quartet_server.meta.snapshot import Snapshot
-from quartet_server.objects.digest import HASH_BYTES
+from quartet_server.objects.digest import HASH_BYTES, Digest
 from raftmeta.etcd import rpc_pb2
 
 PATIENCE = 60.0
@@ -69,18 +69,28 @@ class Writing:
         _claim(self.zone, header, None)  # a malformed request id is refused now
         await self.tree.ensure(self.zone)
         await self._foresee(header, target)
-        body = await self._take(header, target, requests)
-        content = await self.contents.refer(self.zone, body)
+        async with Intake(self.contents, self.zone, target.path) as intake:
+            body = await self._take(header, target, requests, intake)
+            content = await self.contents.refer(self.zone, body)
+            if content.HasField("list"):
+                intake.hold(Digest(content.list.hash, content.list.size))
 
-        async def build(snapshot: Snapshot) -> Plan[pb.Entry]:
-            walk = await Resolver(self.zone, snapshot).walk(target.path)
-            found = await inode_of(self.zone, walk, snapshot)
-            target.met_by(walk, found[0])
-            return await placed(
-                self.tree, self.zone, snapshot, walk, found, lambda inode, now: target.settle(inode, body, content, now)
-            )
+            async def build(snapshot: Snapshot) -> Plan[pb.Entry]:
+                intake.alive()
+                walk = await Resolver(self.zone, snapshot).walk(target.path)
+                found = await inode_of(self.zone, walk, snapshot)
+                target.met_by(walk, found[0])
+                return await placed(
+                    self.tree,
+                    self.zone,
+                    snapshot,
+                    walk,
+                    found,
+                    lambda inode, now: target.settle(inode, body, content, now),
+                )
 
-        entry, revision = await write(self.tree, self.zone, header, pb.Entry, build, _claim(self.zone, header, body))
+            done = _claim(self.zone, header, body)
+            entry, revision = await write(self.tree, self.zone, header, pb.Entry, build, done)
         entry.revision = revision
         return entry
 
@@ -106,19 +116,18 @@ class Writing:
             raise
 
     async def _take(
-        self, header: pb.WriteHeader, target: Target, requests: AsyncIterator[pb.WriteStreamRequest]
+        self, header: pb.WriteHeader, target: Target, requests: AsyncIterator[pb.WriteStreamRequest], intake: Intake
     ) -> Body:
         declared = header.size if header.HasField("size") else None
-        async with Intake(self.contents, self.zone, target.path) as intake:
-            while (request := await _next(requests)) is not None:
-                if request.WhichOneof("part") == "header":
-                    raise FieldInvalid.of("header", "comes once")
-                if declared is not None and intake.size + len(request.data) > declared:
-                    raise _size_mismatch(target, declared, f"more than {declared}")
-                await intake.feed(request.data)
-            if declared is not None and intake.size != declared:
-                raise _size_mismatch(target, declared, str(intake.size))
-            body = await intake.finish()
+        while (request := await _next(requests)) is not None:
+            if request.WhichOneof("part") == "header":
+                raise FieldInvalid.of("header", "comes once")
+            if declared is not None and intake.size + len(request.data) > declared:
+                raise _size_mismatch(target, declared, f"more than {declared}")
+            await intake.feed(request.data)
+        if declared is not None and intake.size != declared:
+            raise _size_mismatch(target, declared, str(intake.size))
+        body = await intake.finish()
         if header.digest and header.digest != body.digest.hash:
             raise DigestMismatch(
                 f"the bytes for {target.path} have another digest",

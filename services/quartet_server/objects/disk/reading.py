@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 
 from quartet_server.errors import BlobCorrupt
+from quartet_server.objects import sums
 from quartet_server.objects.arguments import PIECE, absent
 from quartet_server.objects.codec import Codec, CodecError, decode
 from quartet_server.objects.digest import EMPTY, Digest
@@ -94,15 +95,25 @@ class Reader:
         return BlobCorrupt(f"what is kept under {digest} are other bytes", digest=str(digest))
 
     async def stream(
-        self, pool: ThreadPoolExecutor, zone: str, digest: Digest, first: int, end: int, verify: bool | None
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes from `first` to `end` of a blob that `is_stream`; work is done in `pool`."""
+        self, pool: ThreadPoolExecutor, zone: str, digest: Digest, entry: Entry, first: int, end: int,
+        verify: bool | None,
+    ) -> AsyncGenerator[bytes, None]:  # fmt: skip
+        """Yield the bytes from `first` to `end` of a blob that `is_stream`; work is done in `pool`.
+
+        What nobody asked to be verified, but the store was told to, is held against the checksums of its pieces where
+        there are any: they tell damage as surely as a disk's own, and cost a sixth.
+        """
         loop = asyncio.get_running_loop()
         whole = (first, end) == (0, digest.size)
-        check = hashlib.sha256() if whole and (self._verify if verify is None else verify) else None
         file = await loop.run_in_executor(pool, self._open, zone, digest)
+        kept = None
+        if verify is None and self._verify:
+            kept = await loop.run_in_executor(pool, self._sums, zone, digest, entry)
+        check = hashlib.sha256() if whole and kept is None and (self._verify if verify is None else verify) else None
 
         def piece(offset: int) -> bytes:
+            if kept is not None:
+                return self._checked(file, offset, end, kept, zone, digest)
             data = self._piece(file, offset, min(PIECE, end - offset), zone, digest)
             if check is not None:
                 check.update(data)
@@ -132,6 +143,25 @@ class Reader:
             raise self.corrupt(zone, digest) from None
         except OSError as error:
             raise refusal(error) from error
+
+    def _sums(self, zone: str, digest: Digest, entry: Entry) -> tuple[int, ...] | None:
+        """Return the checksums of a blob's file, None where there are none to be had."""
+        try:
+            record = self._journal.record(entry)
+        except (KeyError, OSError):  # the record has moved to another pack meanwhile, or the pack cannot be read
+            return None
+        if record is None or (record.zone, record.digest) != (zone, digest):
+            return None
+        return sums.unpacked(record.payload, digest.size)
+
+    def _checked(self, file: _File, offset: int, end: int, kept: tuple[int, ...], zone: str, digest: Digest) -> bytes:
+        """Return the bytes from `offset` to `end`, or to the end of its piece, all of which is checked."""
+        number = offset // PIECE
+        start = number * PIECE
+        data = self._piece(file, start, min(PIECE, digest.size - start), zone, digest)
+        if not sums.fits(data, kept[number]):
+            raise self.corrupt(zone, digest)
+        return data[offset - start : end - start]  # which copies nothing of a whole piece
 
     def _piece(self, file: _File, offset: int, size: int, zone: str, digest: Digest) -> bytes:
         try:

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import google_crc32c
 
@@ -31,15 +32,14 @@ class Kind(IntEnum):
     PACKED = 1
     """The blob is in this record."""
     FILED = 2
-    """The blob is in a file of its own."""
+    """The blob is in a file of its own; the payload is the file's checksums, or nothing."""
     DELETED = 3
     """The blob is gone: the record of it in the pack that `stored` names, 0 for the pack that this record is in."""
     REVIVED = 4
     """A hit saved the blob after it was condemned."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record.
 
     Attributes:
@@ -49,7 +49,7 @@ class Record:
         codec: How its bytes are kept.
         stored: Bytes that are kept, in the record or in the file; in a note of a deletion the pack that it is about.
         time: When, in seconds since 1970.
-        payload: The kept bytes of a packed blob; else empty.
+        payload: The kept bytes of a packed blob, the checksums of a filed one (see sums.py); else empty.
     """
 
     kind: Kind
@@ -66,8 +66,7 @@ class Record:
         return length_of(self.zone, len(self.payload))
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A record where it was found.
 
     Attributes:

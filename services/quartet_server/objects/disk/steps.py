@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from quartet_server.objects.digest import Digest
 from quartet_server.objects.disk.entry import Entry, key_of
@@ -14,8 +15,7 @@ from quartet_server.objects.disk.record import Kind
 from quartet_server.objects.drafts import Draft
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """A blob as it will be kept.
 
     Attributes:
@@ -23,7 +23,7 @@ class Kept:
         codec: How its bytes are kept.
         stored: How many bytes that are.
         payload: They, for a pack; None: they are in `draft`.
-        draft: A durable file with them, for a place of its own.
+        draft: A durable file with them, for a place of its own; its checksums are kept with the record.
     """
 
     digest: Digest
@@ -57,7 +57,7 @@ class Steps:
                 path = self._files.path(zone, digest)
                 kept.draft.move(path)
                 batch.synced.add(path.parent)
-                batch.write(Kind.FILED, zone, digest, kept.codec, kept.stored)
+                batch.write(Kind.FILED, zone, digest, kept.codec, kept.stored, kept.draft.sums.packed())
 
         return step
 

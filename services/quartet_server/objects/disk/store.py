@@ -41,7 +41,8 @@ class DiskLimits:
     Attributes:
         pack_bytes: Length at which a new pack is begun.
         packed_bytes: Largest blob that goes into a pack; larger ones get a file each.
-        verify_reads: Whether reads of whole blobs check the digest; checksums of packs are checked always.
+        verify_reads: Whether reads check what they read: large files by their checksums, everything else by the digest.
+            Checksums of packs are checked always.
         touch_seconds: See `BlobStore.touch_seconds`.
         threads: How many reads and writes of files go on at once.
     """
@@ -264,7 +265,7 @@ class DiskBlobs:
         async def keep(digest: Digest, data: bytes | Draft) -> None:
             await self._to_the_end(self._keep(zone, digest, data))
 
-        return SpooledWriter(self._pool, self._files.drafts, keep, declared, limit)
+        return SpooledWriter(self._pool, self._files.drafts, keep, declared, limit, stays=True)
 
     async def read(
         self, zone: str, digest: Digest, offset: int = 0, length: int | None = None, *, verify: bool | None = None
@@ -275,7 +276,7 @@ class DiskBlobs:
         if first == end:
             return
         if entry is not None and self._reader.is_stream(entry):
-            async for piece in self._reader.stream(self._pool, zone, digest, first, end, verify):
+            async for piece in self._reader.stream(self._pool, zone, digest, entry, first, end, verify):
                 yield piece
             return
         data = await self._in_thread(lambda: self._reader.load(zone, digest, verify))

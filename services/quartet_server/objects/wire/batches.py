@@ -65,7 +65,7 @@ async def update(
     puts: list[Put] = []
     for at, request in enumerate(requests):
         try:
-            puts.append(_put(request, f"requests[{at}]"))
+            puts.append(_put(request, at))
             outcomes.append(None)
         except FieldInvalid as error:
             outcomes.append(error)
@@ -99,13 +99,19 @@ async def read(store: BlobStore, zone: str, messages: Sequence[digests_pb2.Diges
     return response
 
 
-def _put(request: pb.BatchUpdateBlobsRequest.Request, field: str) -> Put:
-    digest = digest_of(request.digest, f"{field}.digest")
-    if request.compressor == _IDENTITY:
+def _put(request: pb.BatchUpdateBlobsRequest.Request, at: int) -> Put:
+    try:
+        digest = digest_of(request.digest, "")
+    except FieldInvalid:
+        digest = digest_of(
+            request.digest, f"requests[{at}].digest"
+        )  # again, to say where; all others are spared the words
+    compressor = request.compressor
+    if compressor == _IDENTITY:
         return Put(digest, request.data)
-    if request.compressor == _ZSTD:
+    if compressor == _ZSTD:
         return Put(digest, Unpacker(digest.size).unpacked(request.data))
-    raise FieldInvalid.of(f"{field}.compressor", "must be IDENTITY or ZSTD")
+    raise FieldInvalid.of(f"requests[{at}].compressor", "must be IDENTITY or ZSTD")
 
 
 def _check_bytes(sizes: Iterable[int]) -> None:

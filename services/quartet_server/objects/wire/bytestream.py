@@ -13,7 +13,7 @@ from quartet.wire.reapi import bytestream_pb2_grpc
 from quartet_server.errors import Contention, DeadlinePassed, FieldInvalid, TooManyRequests
 from quartet_server.objects.arguments import absent
 from quartet_server.objects.contract import BlobStore
-from quartet_server.objects.wire.flow import next_request, resized
+from quartet_server.objects.wire.flow import framed, next_request, resized
 from quartet_server.objects.wire.packing import Unpacker, packed
 from quartet_server.objects.wire.resources import Resource, read_resource, write_resource
 from quartet_server.objects.wire.uploads import Session, Uploads
@@ -21,6 +21,7 @@ from quartet_server.objects.zones import Zones
 
 Context = aio.ServicerContext[Any, Any]
 
+_DATA = pb.ReadResponse.DESCRIPTOR.fields_by_name["data"].number
 _PACKED_IS_THERE = -1  # what the API answers in the place of a size that it does not know
 
 
@@ -39,7 +40,7 @@ class ByteStream(bytestream_pb2_grpc.ByteStreamServicer):
         """Register the servicer."""
         bytestream_pb2_grpc.add_ByteStreamServicer_to_server(self, server)
 
-    async def Read(self, request: pb.ReadRequest, context: Context) -> AsyncIterator[pb.ReadResponse]:
+    async def Read(self, request: pb.ReadRequest, context: Context) -> AsyncIterator[Any]:
         """Send a blob, or a part of it, as fast as the caller takes it."""
         resource = read_resource(request.resource_name)
         if request.read_limit < 0:
@@ -50,7 +51,7 @@ class ByteStream(bytestream_pb2_grpc.ByteStreamServicer):
         plain = self._store.read(zone, resource.digest, request.read_offset, request.read_limit or None)
         async with aclosing(resized(packed(plain) if resource.packed else plain)) as pieces:
             async for piece in pieces:
-                yield pb.ReadResponse(data=piece)
+                yield framed(_DATA, piece)
 
     async def Write(self, requests: AsyncIterator[pb.WriteRequest], context: Context) -> pb.WriteResponse:
         """Take a blob in; what has arrived stays for a while when the stream breaks off."""
@@ -112,12 +113,13 @@ async def _take(
             raise FieldInvalid.of("resource_name", "must be the same, or empty, in all requests of a call")
         if request.write_offset != offset:
             raise FieldInvalid.of("write_offset", f"must be {offset}, where the data before it ended")
-        offset += len(request.data)
+        data = request.data  # once: every look at it is a copy
+        offset += len(data)
         if unpacker is not None:
-            async for piece in unpacker.pieces(request.data):
+            async for piece in unpacker.pieces(data):
                 await session.write(piece)
-        elif request.data:
-            await session.write(request.data)
+        elif data:
+            await session.write(data)
         if request.finish_write:
             return True
         request = await next_request(requests)

@@ -16,9 +16,10 @@ IDLE_SECONDS = 60.0
 """For which an upload may send nothing."""
 IN_FLIGHT = 256
 """Uploads at once on a node, those included that broke off and may go on."""
-PIECE = 256 << 10
+PIECE = 1 << 20
 """Most bytes of a blob in one message that is sent."""
 RETRY_SECONDS = 1.0
+_BYTES = 2  # how a message says that a field holds bytes
 
 
 async def next_request(requests: AsyncIterator[Request], idle: float = IDLE_SECONDS) -> Request | None:
@@ -62,6 +63,17 @@ class Places:
             yield
         finally:
             self.give_back()
+
+
+def framed(field: int, piece: bytes) -> tuple[bytes, bytes]:
+    """Return the message that has nothing but the bytes `piece` in its field number `field`, in parts: they are not copied."""
+    head = bytearray()
+    for number in (field << 3 | _BYTES, len(piece)):
+        while number >= 0x80:
+            head.append(number & 0x7F | 0x80)
+            number >>= 7
+        head.append(number)
+    return bytes(head), piece
 
 
 async def resized(pieces: AsyncGenerator[bytes, None], most: int = PIECE) -> AsyncGenerator[bytes, None]:

@@ -117,6 +117,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "JOIN_TOKEN_INVALID", "domain": "quartet.dev", "metadata": {"hint": "quartet node token"}}
     """
+    ERROR_REASON_NODE_REQUIRED: _ErrorReason.ValueType  # 100
+    """ERROR_REASON_NODE_REQUIRED (PERMISSION_DENIED): a call that only nodes of the cluster make to each other.
+
+        {"reason": "NODE_REQUIRED", "domain": "quartet.dev", "metadata": {"hint": "give the node a certificate of its own: quartet cert node NAME"}}
+    """
     ERROR_REASON_FILE_NOT_FOUND: _ErrorReason.ValueType  # 13
     """ERROR_REASON_FILE_NOT_FOUND (NOT_FOUND): nothing is at the path.
 
@@ -308,10 +313,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "BLOB_IN_USE", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "leave it to collection, or end the pin first"}}
     """
     ERROR_REASON_OBJECTS_NOT_SHARED: _ErrorReason.ValueType  # 56
-    """ERROR_REASON_OBJECTS_NOT_SHARED (FAILED_PRECONDITION): the cluster has several nodes and keeps blobs on a local disk, where
-    the other nodes would not see them and the loss of one node would lose them. Nothing was written.
+    """ERROR_REASON_OBJECTS_NOT_SHARED (FAILED_PRECONDITION): the node keeps blobs on a local disk and its metadata in an external
+    store, which other nodes may share: they would not see the blobs, and nobody keeps copies. Nothing was written.
 
-        {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"nodes": "3", "hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
+        {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
     """
     ERROR_REASON_ETAG_STALE: _ErrorReason.ValueType  # 34
     """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
@@ -334,6 +339,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
 
         {"reason": "LOCK_HELD", "domain": "quartet.dev", "metadata": {"path": "/docs", "owner": "agent-7", "hint": "try again when it is released or has expired"}}
+    """
+    ERROR_REASON_PLACEMENT_STALE: _ErrorReason.ValueType  # 101
+    """ERROR_REASON_PLACEMENT_STALE (ABORTED): a node chose where blobs go by a placement that is not in force any more, or
+    not yet. Between nodes only; they look again and repeat the call.
+
+        {"reason": "PLACEMENT_STALE", "domain": "quartet.dev", "metadata": {"placement": "7"}}
+    """
+    ERROR_REASON_UPLOAD_EXPIRED: _ErrorReason.ValueType  # 105
+    """ERROR_REASON_UPLOAD_EXPIRED (ABORTED): bytes of a write were collected before it referred to them, as the node was
+    stopped for longer than `objects.gc_grace` in the middle of it. Nothing was changed.
+
+        {"reason": "UPLOAD_EXPIRED", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "send the bytes again"}}
+    """
+    ERROR_REASON_COLLECTION_RUNNING: _ErrorReason.ValueType  # 106
+    """ERROR_REASON_COLLECTION_RUNNING (ABORTED): the node, or another one that shares its store of blobs, is collecting already.
+
+        {"reason": "COLLECTION_RUNNING", "domain": "quartet.dev", "metadata": {"node": "n1", "hint": "try again when it has ended; quartet gc --report"}}
     """
     ERROR_REASON_STORE_FULL: _ErrorReason.ValueType  # 36
     """ERROR_REASON_STORE_FULL (RESOURCE_EXHAUSTED): the metadata store has reached its quota, or the disk is full.
@@ -396,6 +418,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     in. Nothing was acknowledged; the call may be repeated.
 
         {"reason": "OBJECT_STORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
+    """
+    ERROR_REASON_COPIES_UNREACHABLE: _ErrorReason.ValueType  # 102
+    """ERROR_REASON_COPIES_UNREACHABLE (UNAVAILABLE): too few nodes could take the copies of a blob. Nothing was acknowledged;
+    the call may be repeated.
+
+        {"reason": "COPIES_UNREACHABLE", "domain": "quartet.dev", "metadata": {"durable": "1", "needed": "2", "hint": "quartet objects status"}}
+    """
+    ERROR_REASON_BLOB_UNREACHABLE: _ErrorReason.ValueType  # 103
+    """ERROR_REASON_BLOB_UNREACHABLE (UNAVAILABLE): no node that answers has the blob, and one that does not answer may have it.
+
+        {"reason": "BLOB_UNREACHABLE", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "quartet objects status"}}
     """
     ERROR_REASON_VERSIONS_BEHIND: _ErrorReason.ValueType  # 111
     """ERROR_REASON_VERSIONS_BEHIND (UNAVAILABLE): more changes of files wait to be recorded as versions than one call looks
@@ -530,6 +563,11 @@ ERROR_REASON_JOIN_TOKEN_INVALID: ErrorReason.ValueType  # 12
 """ERROR_REASON_JOIN_TOKEN_INVALID (PERMISSION_DENIED): a join token is unknown, used up or expired.
 
     {"reason": "JOIN_TOKEN_INVALID", "domain": "quartet.dev", "metadata": {"hint": "quartet node token"}}
+"""
+ERROR_REASON_NODE_REQUIRED: ErrorReason.ValueType  # 100
+"""ERROR_REASON_NODE_REQUIRED (PERMISSION_DENIED): a call that only nodes of the cluster make to each other.
+
+    {"reason": "NODE_REQUIRED", "domain": "quartet.dev", "metadata": {"hint": "give the node a certificate of its own: quartet cert node NAME"}}
 """
 ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 13
 """ERROR_REASON_FILE_NOT_FOUND (NOT_FOUND): nothing is at the path.
@@ -722,10 +760,10 @@ file, nor for some time after it was put or asked for. None of the call's blobs 
     {"reason": "BLOB_IN_USE", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "leave it to collection, or end the pin first"}}
 """
 ERROR_REASON_OBJECTS_NOT_SHARED: ErrorReason.ValueType  # 56
-"""ERROR_REASON_OBJECTS_NOT_SHARED (FAILED_PRECONDITION): the cluster has several nodes and keeps blobs on a local disk, where
-the other nodes would not see them and the loss of one node would lose them. Nothing was written.
+"""ERROR_REASON_OBJECTS_NOT_SHARED (FAILED_PRECONDITION): the node keeps blobs on a local disk and its metadata in an external
+store, which other nodes may share: they would not see the blobs, and nobody keeps copies. Nothing was written.
 
-    {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"nodes": "3", "hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
+    {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
 """
 ERROR_REASON_ETAG_STALE: ErrorReason.ValueType  # 34
 """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
@@ -748,6 +786,23 @@ ERROR_REASON_LOCK_HELD: ErrorReason.ValueType  # 83
 """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
 
     {"reason": "LOCK_HELD", "domain": "quartet.dev", "metadata": {"path": "/docs", "owner": "agent-7", "hint": "try again when it is released or has expired"}}
+"""
+ERROR_REASON_PLACEMENT_STALE: ErrorReason.ValueType  # 101
+"""ERROR_REASON_PLACEMENT_STALE (ABORTED): a node chose where blobs go by a placement that is not in force any more, or
+not yet. Between nodes only; they look again and repeat the call.
+
+    {"reason": "PLACEMENT_STALE", "domain": "quartet.dev", "metadata": {"placement": "7"}}
+"""
+ERROR_REASON_UPLOAD_EXPIRED: ErrorReason.ValueType  # 105
+"""ERROR_REASON_UPLOAD_EXPIRED (ABORTED): bytes of a write were collected before it referred to them, as the node was
+stopped for longer than `objects.gc_grace` in the middle of it. Nothing was changed.
+
+    {"reason": "UPLOAD_EXPIRED", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "send the bytes again"}}
+"""
+ERROR_REASON_COLLECTION_RUNNING: ErrorReason.ValueType  # 106
+"""ERROR_REASON_COLLECTION_RUNNING (ABORTED): the node, or another one that shares its store of blobs, is collecting already.
+
+    {"reason": "COLLECTION_RUNNING", "domain": "quartet.dev", "metadata": {"node": "n1", "hint": "try again when it has ended; quartet gc --report"}}
 """
 ERROR_REASON_STORE_FULL: ErrorReason.ValueType  # 36
 """ERROR_REASON_STORE_FULL (RESOURCE_EXHAUSTED): the metadata store has reached its quota, or the disk is full.
@@ -810,6 +865,17 @@ ERROR_REASON_OBJECT_STORE_UNREACHABLE: ErrorReason.ValueType  # 53
 in. Nothing was acknowledged; the call may be repeated.
 
     {"reason": "OBJECT_STORE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"hint": "quartet check"}}
+"""
+ERROR_REASON_COPIES_UNREACHABLE: ErrorReason.ValueType  # 102
+"""ERROR_REASON_COPIES_UNREACHABLE (UNAVAILABLE): too few nodes could take the copies of a blob. Nothing was acknowledged;
+the call may be repeated.
+
+    {"reason": "COPIES_UNREACHABLE", "domain": "quartet.dev", "metadata": {"durable": "1", "needed": "2", "hint": "quartet objects status"}}
+"""
+ERROR_REASON_BLOB_UNREACHABLE: ErrorReason.ValueType  # 103
+"""ERROR_REASON_BLOB_UNREACHABLE (UNAVAILABLE): no node that answers has the blob, and one that does not answer may have it.
+
+    {"reason": "BLOB_UNREACHABLE", "domain": "quartet.dev", "metadata": {"digest": "9f86d0.../4", "hint": "quartet objects status"}}
 """
 ERROR_REASON_VERSIONS_BEHIND: ErrorReason.ValueType  # 111
 """ERROR_REASON_VERSIONS_BEHIND (UNAVAILABLE): more changes of files wait to be recorded as versions than one call looks

@@ -182,7 +182,7 @@ class GetRangeResponse(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """Its bytes, at most 256 KiB."""
+    """Its bytes, at most 1 MiB."""
     def __init__(
         self,
         *,

@@ -33,6 +33,9 @@ class ObjectServiceStub:
     Zone: the `quartet-zone` metadata key, `default` without one. A zone has its own blobs: no call tells what another one has.
     The empty blob is in every zone: it can be read, pinned and named, and never deleted.
 
+    Lifetimes: what no file, version, snapshot or pin refers to is collected, two graces (`objects.gc_grace`, an hour unless configured) and
+    a round after it was last put or asked for. A caller that will refer to a blob does so within one grace, or pins it.
+
     Durability: an acknowledged blob survives kill -9 and, on a local disk, the loss of power.
 
     Retries: every call may be sent again: the digest makes a second put the same put, the id a second pin the same pin.
@@ -92,6 +95,9 @@ class ObjectServiceServicer:
     Zone: the `quartet-zone` metadata key, `default` without one. A zone has its own blobs: no call tells what another one has.
     The empty blob is in every zone: it can be read, pinned and named, and never deleted.
 
+    Lifetimes: what no file, version, snapshot or pin refers to is collected, two graces (`objects.gc_grace`, an hour unless configured) and
+    a round after it was last put or asked for. A caller that will refer to a blob does so within one grace, or pins it.
+
     Durability: an acknowledged blob survives kill -9 and, on a local disk, the loss of power.
 
     Retries: every call may be sent again: the digest makes a second put the same put, the id a second pin the same pin.
@@ -149,7 +155,7 @@ class ObjectServiceServicer:
 
     def Delete(self, request, context):
         """Delete removes blobs at once instead of leaving them to collection. FAILED_PRECONDITION (BLOB_IN_USE) when something
-        still holds one of them, such as a pin or a file, or when one was put or asked for within the last hour (in a bucket: day),
+        still holds one of them, such as a pin or a file, or when one was put or asked for within the grace (in a bucket: and a day),
         since a file that is being written may consist of it: then none is deleted. Looks at every file of the zone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -209,6 +215,9 @@ class ObjectService:
 
     Zone: the `quartet-zone` metadata key, `default` without one. A zone has its own blobs: no call tells what another one has.
     The empty blob is in every zone: it can be read, pinned and named, and never deleted.
+
+    Lifetimes: what no file, version, snapshot or pin refers to is collected, two graces (`objects.gc_grace`, an hour unless configured) and
+    a round after it was last put or asked for. A caller that will refer to a blob does so within one grace, or pins it.
 
     Durability: an acknowledged blob survives kill -9 and, on a local disk, the loss of power.
 

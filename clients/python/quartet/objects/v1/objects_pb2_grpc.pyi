@@ -34,6 +34,9 @@ class ObjectServiceStub:
     Zone: the `quartet-zone` metadata key, `default` without one. A zone has its own blobs: no call tells what another one has.
     The empty blob is in every zone: it can be read, pinned and named, and never deleted.
 
+    Lifetimes: what no file, version, snapshot or pin refers to is collected, two graces (`objects.gc_grace`, an hour unless configured) and
+    a round after it was last put or asked for. A caller that will refer to a blob does so within one grace, or pins it.
+
     Durability: an acknowledged blob survives kill -9 and, on a local disk, the loss of power.
 
     Retries: every call may be sent again: the digest makes a second put the same put, the id a second pin the same pin.
@@ -68,7 +71,7 @@ class ObjectServiceStub:
     """Unpin ends a pin; one that is gone already is no error."""
     Delete: _grpc.UnaryUnaryMultiCallable[_objects_pb2.DeleteRequest, _objects_pb2.DeleteResponse]
     """Delete removes blobs at once instead of leaving them to collection. FAILED_PRECONDITION (BLOB_IN_USE) when something
-    still holds one of them, such as a pin or a file, or when one was put or asked for within the last hour (in a bucket: day),
+    still holds one of them, such as a pin or a file, or when one was put or asked for within the grace (in a bucket: and a day),
     since a file that is being written may consist of it: then none is deleted. Looks at every file of the zone.
     """
 
@@ -80,6 +83,9 @@ class ObjectServiceAsyncStub(ObjectServiceStub):
 
     Zone: the `quartet-zone` metadata key, `default` without one. A zone has its own blobs: no call tells what another one has.
     The empty blob is in every zone: it can be read, pinned and named, and never deleted.
+
+    Lifetimes: what no file, version, snapshot or pin refers to is collected, two graces (`objects.gc_grace`, an hour unless configured) and
+    a round after it was last put or asked for. A caller that will refer to a blob does so within one grace, or pins it.
 
     Durability: an acknowledged blob survives kill -9 and, on a local disk, the loss of power.
 
@@ -112,7 +118,7 @@ class ObjectServiceAsyncStub(ObjectServiceStub):
     """Unpin ends a pin; one that is gone already is no error."""
     Delete: _aio.UnaryUnaryMultiCallable[_objects_pb2.DeleteRequest, _objects_pb2.DeleteResponse]  # type: ignore[assignment]
     """Delete removes blobs at once instead of leaving them to collection. FAILED_PRECONDITION (BLOB_IN_USE) when something
-    still holds one of them, such as a pin or a file, or when one was put or asked for within the last hour (in a bucket: day),
+    still holds one of them, such as a pin or a file, or when one was put or asked for within the grace (in a bucket: and a day),
     since a file that is being written may consist of it: then none is deleted. Looks at every file of the zone.
     """
 
@@ -123,6 +129,9 @@ class ObjectServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Zone: the `quartet-zone` metadata key, `default` without one. A zone has its own blobs: no call tells what another one has.
     The empty blob is in every zone: it can be read, pinned and named, and never deleted.
+
+    Lifetimes: what no file, version, snapshot or pin refers to is collected, two graces (`objects.gc_grace`, an hour unless configured) and
+    a round after it was last put or asked for. A caller that will refer to a blob does so within one grace, or pins it.
 
     Durability: an acknowledged blob survives kill -9 and, on a local disk, the loss of power.
 
@@ -195,7 +204,7 @@ class ObjectServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_objects_pb2.DeleteResponse, _abc.Awaitable[_objects_pb2.DeleteResponse]]:
         """Delete removes blobs at once instead of leaving them to collection. FAILED_PRECONDITION (BLOB_IN_USE) when something
-        still holds one of them, such as a pin or a file, or when one was put or asked for within the last hour (in a bucket: day),
+        still holds one of them, such as a pin or a file, or when one was put or asked for within the grace (in a bucket: and a day),
         since a file that is being written may consist of it: then none is deleted. Looks at every file of the zone.
         """
 

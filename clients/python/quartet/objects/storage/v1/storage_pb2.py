@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(quartet/objects/storage/v1/storage.proto\x12\x1aquartet.objects.storage.v1\"\x16\n\x03Pin\x12\x0f\n\x07\x64igests\x18\x01 \x03(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(quartet/objects/storage/v1/storage.proto\x12\x1aquartet.objects.storage.v1\"\x16\n\x03Pin\x12\x0f\n\x07\x64igests\x18\x01 \x03(\x0c\"\x1f\n\x0bStoreRecord\x12\x10\n\x08store_id\x18\x01 \x01(\x0c\"O\n\tPlacement\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x10\n\x08replicas\x18\x02 \x01(\r\x12\r\n\x05nodes\x18\x03 \x03(\x06\x12\x11\n\tstore_ids\x18\x04 \x03(\x0c\"-\n\x06Passed\x12\x11\n\tplacement\x18\x01 \x01(\x04\x12\x10\n\x08store_id\x18\x02 \x01(\x0c\"%\n\x04\x44\x65\x62t\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x0f\n\x07\x64igests\x18\x02 \x03(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,4 +33,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PIN']._serialized_start=72
   _globals['_PIN']._serialized_end=94
+  _globals['_STORERECORD']._serialized_start=96
+  _globals['_STORERECORD']._serialized_end=127
+  _globals['_PLACEMENT']._serialized_start=129
+  _globals['_PLACEMENT']._serialized_end=208
+  _globals['_PASSED']._serialized_start=210
+  _globals['_PASSED']._serialized_end=255
+  _globals['_DEBT']._serialized_start=257
+  _globals['_DEBT']._serialized_end=294
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,37 @@
+"""Maintenance, for synchronous callers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from quartet._transport import Transport
+from quartet.maintenance.v1 import maintenance_pb2 as pb
+
+
+class Maintenance:
+    """Collection, checks, and what takes how much room. All methods raise `quartet.CallError`; all but `usage` are for operators."""
+
+    def __init__(self, transport: Transport) -> None:
+        """Call over `transport`."""
+        self._transport = transport
+
+    def collect(self, *, run: bool = False, zones: Sequence[str] = ()) -> Iterator[pb.CollectResponse]:
+        """Do a round over the blobs of one node, and yield how it goes; without `run` it only counts."""
+        request = pb.CollectRequest(run=run, zones=zones)
+        yield from self._transport.stream(lambda at: at.maintenance.Collect, request)
+
+    def upkeep(self) -> pb.Upkeep:
+        """Read what every node collected and scrubbed of late."""
+        return self._transport.call(lambda at: at.maintenance.GetUpkeep, pb.GetUpkeepRequest(), safe=True)
+
+    def check(self, path: str = "", *, repair: bool = False, read: bool = False) -> Iterator[pb.CheckResponse]:
+        """Check the zone, or what is below a path, and yield progress, findings, and a summary; `read` reads every blob."""
+        request = pb.CheckRequest(path=path, repair=repair, bytes=read)
+        yield from self._transport.stream(lambda at: at.maintenance.Check, request)
+
+    def usage(self, path: str = "", *, depth: int = 0) -> Iterator[pb.GetUsageResponse]:
+        """Measure a path and, `depth` levels down, what is below; yield rows, the path's own last."""
+        request = pb.GetUsageRequest(path=path, depth=depth)
+        for row in self._transport.stream(lambda at: at.maintenance.GetUsage, request):
+            if row.path:
+                yield row

@@ -1,0 +1,1 @@
+"""The service for operators: collection, checks, and what takes how much room."""
