@@ -16,7 +16,7 @@ from cyclopts import Parameter, default_name_transform
 
 from raftmeta.serving import CallLimits
 
-SERVICES = ("cluster", "files", "maintenance", "objects", "parsed", "settings", "versions", "workspaces")
+SERVICES = ("cluster", "files", "maintenance", "objects", "parsed", "settings", "snapshots", "versions", "workspaces")
 """Names that `services` takes: the domain services that a node can offer."""
 
 _SECRET = {("serve", "join")}

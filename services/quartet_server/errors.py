@@ -7,21 +7,22 @@ QuartetError
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid NodeRequired
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
-│                           BlobNotFound TrashNotFound QuotaNotFound VersionNotFound
+│                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound VersionNotFound
 │                           WorkspaceNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
-│                           QuotaCrossed PrincipalRootLost
-├── Aborted                 EtagStale Contention LockHeld PlacementStale StagingLost UploadExpired CollectionRunning
+│                           QuotaCrossed PrincipalRootLost SnapshotReferenced
+├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
+│                           CollectionRunning PlacementStale
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
 │                           ObjectStoreUnreachable CopiesUnreachable BlobUnreachable VersionsBehind
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
-├── DataLoss                StoreCorrupt BlobCorrupt ContentLost
+├── DataLoss                StoreCorrupt BlobCorrupt ContentLost SnapshotDamaged
 └── Internal                InternalFault
 
 A branch has a status code, a leaf has a reason: the one of `quartet.errors.v1.ErrorReason` whose name it bears.
@@ -214,6 +215,10 @@ class QuotaNotFound(NotFound, hint="quartet quota set PATH --bytes N"):
     """The directory has no quota of its own."""
 
 
+class SnapshotNotFound(NotFound, hint="quartet snapshot log"):
+    """There is no such snapshot, or ref."""
+
+
 class VersionNotFound(NotFound, hint="quartet versions list PATH"):
     """The file never had this generation, or it is not kept any more."""
 
@@ -336,6 +341,10 @@ class ObjectsNotShared(
     """A node with an external Metastore was to keep bytes on a disk that no other node sees."""
 
 
+class SnapshotReferenced(FailedPrecondition, hint="quartet snapshot ref rm NAME"):
+    """A ref names the snapshot that was to be given up."""
+
+
 class Aborted(QuartetError, code=_C.ABORTED):
     """Another call came in between; reading again and repeating can succeed."""
 
@@ -354,6 +363,10 @@ class StagingLost(Aborted, hint="call again"):
 
 class LockHeld(Aborted, hint="try again when it is released or has expired"):
     """Somebody else holds the lock."""
+
+
+class SnapshotParentMoved(Aborted, hint="quartet snapshot log PATH"):
+    """Another snapshot is the newest than the one that was expected."""
 
 
 class PlacementStale(Aborted):
@@ -466,6 +479,10 @@ class BlobCorrupt(DataLoss, hint="upload it again: that replaces the damaged cop
 
 class ContentLost(DataLoss, hint="write the file again"):
     """A file refers to bytes that the store of blobs does not have."""
+
+
+class SnapshotDamaged(DataLoss):
+    """A part of a snapshot is gone, or is not what it should be."""
 
 
 class Internal(QuartetError, code=_C.INTERNAL):

@@ -48,6 +48,8 @@ from quartet_server.rpc.deadlines import Deadlines
 from quartet_server.rpc.interceptor import CallInterceptor
 from quartet_server.rpc.metrics import CallMetrics
 from quartet_server.settings import service as settings
+from quartet_server.snapshots import service as snapshots
+from quartet_server.snapshots.holding import HeldBySnapshots
 from quartet_server.versions import service as versions
 from quartet_server.versions.holding import HeldByVersions
 from quartet_server.workspaces import service as workspaces
@@ -67,12 +69,13 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "objects": objects.start,
     "parsed": parsed.start,
     "settings": settings.start,
+    "snapshots": snapshots.start,
     "versions": versions.start,
     "workspaces": workspaces.start,
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "maintenance", "objects", "parsed", "versions"))
+USES_OBJECTS = frozenset(("files", "maintenance", "objects", "parsed", "snapshots", "versions"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
@@ -290,9 +293,16 @@ class RunningNode:
         return domains
 
     def _holders(self, blobs: BlobStore) -> tuple[Holder, ...]:
-        """Return what keeps blobs, in the order in which it is asked: what files let go of, versions have by then."""
+        """Return what keeps blobs, in the order in which it is asked.
+
+        What a restore takes from a snapshot that is given up then, files have by then; what files let go of, versions.
+        """
         idle = versions.LATER if self.member is None else versions.SOON
-        return HeldByFiles(self.metastore, blobs), HeldByVersions(self.metastore, blobs, time.time, idle)
+        return (
+            HeldBySnapshots(self.metastore, blobs),
+            HeldByFiles(self.metastore, blobs),
+            HeldByVersions(self.metastore, blobs, time.time, idle),
+        )
 
     @property
     def advertised(self) -> str:

@@ -13,6 +13,7 @@ from quartet import (
     _aio_maintenance,
     _aio_parsed,
     _aio_settings,
+    _aio_snapshots,
     _aio_versions,
     _aio_workspaces,
     _cluster,
@@ -21,6 +22,7 @@ from quartet import (
     _maintenance,
     _parsed,
     _settings,
+    _snapshots,
     _versions,
     _workspaces,
 )
@@ -49,6 +51,7 @@ def test_the_asyncio_twins_have_the_same_methods_and_arguments() -> None:
         (_files.Files, _aio_files.AsyncFiles),
         (_settings.Settings, _aio_settings.AsyncSettings),
         (_cluster.Cluster, _aio_cluster.AsyncCluster),
+        (_snapshots.Snapshots, _aio_snapshots.AsyncSnapshots),
         (_maintenance.Maintenance, _aio_maintenance.AsyncMaintenance),
         (_versions.Versions, _aio_versions.AsyncVersions),
         (_parsed.Parsed, _aio_parsed.AsyncParsed),

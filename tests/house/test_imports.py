@@ -10,8 +10,13 @@ from harness.sources import imports, tracked, written
 
 CONTRACT = ("raftmeta.metastore", "raftmeta.errors", "raftmeta.etcd")
 """What a domain service may know of the Metastore."""
-PILLAR = ("quartet_server.objects.contract", "quartet_server.objects.digest", "quartet_server.objects.chunking")
-"""What a domain service may know of the ObjectStore: its contract, its names, and where large contents are cut."""
+PILLAR = (
+    "quartet_server.objects.contract",
+    "quartet_server.objects.digest",
+    "quartet_server.objects.chunking",
+    "quartet_server.objects.composed",
+)
+"""What a domain service may know of the ObjectStore: its contract, its names, where large contents are cut and how they are noted."""
 MEMBERSHIP = {
     "cluster": ("raftmeta.consensus.contract", "raftmeta.identity", "raftmeta.pki"),
     "objects": ("raftmeta.consensus.contract",),
@@ -22,10 +27,11 @@ TREE = ("quartet_server.files.places",)
 """What a domain service may know of the tree of files: where paths lead, and where a directory is now."""
 KNOWN = {
     "maintenance": ("quartet_server.files", "quartet_server.objects.gc"),
+    "snapshots": ("quartet_server.files",),
     "versions": ("quartet_server.files",),
 }
 """What a domain may know besides: the operators' service is a face on what collects blobs and what checks the tree; versions
-are inodes that were, and a rollback is a write like any other of the tree's."""
+are inodes that were, snapshots directories that were, and going back to one is a write like any other of the tree's."""
 
 
 def domains() -> list[Path]:

@@ -22,6 +22,7 @@ from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2
 from quartet.parsed.v1 import parsed_pb2
 from quartet.settings.v1 import settings_pb2
+from quartet.snapshots.v1 import snapshots_pb2
 from quartet.versions.v1 import versions_pb2
 from quartet.workspaces.v1 import workspaces_pb2
 from quartet_server.node import DOMAINS, start_in_memory
@@ -29,9 +30,18 @@ from quartet_server.node import DOMAINS, start_in_memory
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FILES = (
-    cluster_pb2, files_pb2, maintenance_pb2, objects_pb2, parsed_pb2, peers_pb2, replicas_pb2, settings_pb2, versions_pb2,
+    cluster_pb2,
+    files_pb2,
+    maintenance_pb2,
+    objects_pb2,
+    parsed_pb2,
+    peers_pb2,
+    replicas_pb2,
+    settings_pb2,
+    snapshots_pb2,
+    versions_pb2,
     workspaces_pb2,
-)  # fmt: skip
+)
 METHODS: list[MethodDescriptor] = [
     method for file in FILES for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods
 ]

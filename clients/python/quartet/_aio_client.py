@@ -12,6 +12,7 @@ from quartet._aio_maintenance import AsyncMaintenance
 from quartet._aio_objects import AsyncObjects
 from quartet._aio_parsed import AsyncParsed
 from quartet._aio_settings import AsyncSettings
+from quartet._aio_snapshots import AsyncSnapshots
 from quartet._aio_transport import AsyncTransport
 from quartet._aio_versions import AsyncVersions
 from quartet._aio_workspaces import AsyncWorkspaces
@@ -63,6 +64,7 @@ class AsyncClient:
         self.files = AsyncFiles(self._transport)
         self.objects = AsyncObjects(self._transport)
         self.settings = AsyncSettings(self._transport)
+        self.snapshots = AsyncSnapshots(self._transport)
         self.cluster = AsyncCluster(self._transport)
         self.maintenance = AsyncMaintenance(self._transport)
         self.versions = AsyncVersions(self._transport)

@@ -21,6 +21,7 @@ from quartet.objects.replicas.v1 import replicas_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
+from quartet.snapshots.v1 import snapshots_pb2_grpc
 from quartet.versions.v1 import versions_pb2_grpc
 from quartet.wire.reapi import cas_pb2_grpc
 from quartet.workspaces.v1 import workspaces_pb2_grpc
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from quartet.objects.v1.objects_pb2_grpc import ObjectServiceAsyncStub
     from quartet.parsed.v1.parsed_pb2_grpc import ParsedServiceAsyncStub
     from quartet.settings.v1.settings_pb2_grpc import SettingsServiceAsyncStub
+    from quartet.snapshots.v1.snapshots_pb2_grpc import SnapshotServiceAsyncStub
     from quartet.versions.v1.versions_pb2_grpc import VersionServiceAsyncStub
     from quartet.wire.reapi.cas_pb2_grpc import ContentAddressableStorageAsyncStub
     from quartet.workspaces.v1.workspaces_pb2_grpc import WorkspaceServiceAsyncStub
@@ -64,6 +66,7 @@ class Endpoint:
         self.settings: SettingsServiceAsyncStub = settings_pb2_grpc.SettingsServiceStub(self.channel)
         self.cluster: ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.objects: ObjectServiceAsyncStub = objects_pb2_grpc.ObjectServiceStub(self.channel)
+        self.snapshots: SnapshotServiceAsyncStub = snapshots_pb2_grpc.SnapshotServiceStub(self.channel)
         self.replicas: ReplicaServiceAsyncStub = replicas_pb2_grpc.ReplicaServiceStub(self.channel)
         self.maintenance: MaintenanceServiceAsyncStub = maintenance_pb2_grpc.MaintenanceServiceStub(self.channel)
         self.versions: VersionServiceAsyncStub = versions_pb2_grpc.VersionServiceStub(self.channel)

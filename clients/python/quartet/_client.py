@@ -13,6 +13,7 @@ from quartet._objects import Objects
 from quartet._options import TLS, Options, endpoints_of
 from quartet._parsed import Parsed
 from quartet._settings import Settings
+from quartet._snapshots import Snapshots
 from quartet._transport import Transport
 from quartet._versions import Versions
 from quartet._workspaces import Workspaces
@@ -34,6 +35,7 @@ class Client:
         files: Directories, files and their attributes.
         objects: Blobs by their digest.
         settings: Settings and feature flags.
+        snapshots: Directories as they were.
         cluster: Nodes, leadership and zones.
         maintenance: Collection, checks, and what takes how much room.
         versions: What files were before.
@@ -87,6 +89,7 @@ class Client:
         self.files = Files(self._transport)
         self.objects = Objects(self._transport)
         self.settings = Settings(self._transport)
+        self.snapshots = Snapshots(self._transport)
         self.cluster = Cluster(self._transport)
         self.maintenance = Maintenance(self._transport)
         self.versions = Versions(self._transport)

@@ -19,6 +19,7 @@ from quartet.objects.replicas.v1 import replicas_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
+from quartet.snapshots.v1 import snapshots_pb2_grpc
 from quartet.versions.v1 import versions_pb2_grpc
 from quartet.workspaces.v1 import workspaces_pb2_grpc
 
@@ -47,6 +48,7 @@ class Endpoint:
         self.settings = settings_pb2_grpc.SettingsServiceStub(self.channel)
         self.cluster = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.objects = objects_pb2_grpc.ObjectServiceStub(self.channel)
+        self.snapshots = snapshots_pb2_grpc.SnapshotServiceStub(self.channel)
         self.replicas = replicas_pb2_grpc.ReplicaServiceStub(self.channel)
         self.maintenance = maintenance_pb2_grpc.MaintenanceServiceStub(self.channel)
         self.versions = versions_pb2_grpc.VersionServiceStub(self.channel)

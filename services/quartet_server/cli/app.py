@@ -26,6 +26,7 @@ from quartet_server.cli import (
     roots,
     serve,
     settings,
+    snapshots,
     trash,
     version,
     versions,
@@ -66,6 +67,7 @@ def create(environ: Mapping[str, str]) -> App:
     xattrs.register(app)
     versions.register(app)
     settings.register(app)
+    snapshots.register(app)
     objects.register(app)
     maintenance.register(app)
     workspaces.register(app)

@@ -14,6 +14,7 @@ from quartet.objects.v1 import objects_pb2 as pb
 from quartet_server.domain import Resources
 from quartet_server.errors import BlobInUse, BlobNotFound, FieldInvalid
 from quartet_server.objects.arguments import absent
+from quartet_server.objects.composed import ComposedBlobs, Compositions
 from quartet_server.objects.contract import BlobInfo, BlobStore
 from quartet_server.objects.digest import HASH_BYTES, LARGEST, Digest
 from quartet_server.objects.pins import Holder, Pins
@@ -42,8 +43,9 @@ async def start(resources: Resources) -> Objects:
     """Serve the blobs of the node's store."""
     assert resources.objects is not None, "the composition root opens the store when this service is on"
     zones, pins = Zones(resources.metastore), Pins(resources.metastore)
+    store = ComposedBlobs(resources.objects, Compositions(resources.metastore))
     settled = resources.config.objects.gc_grace + resources.objects.touch_seconds
-    return Objects(resources.objects, zones, pins, resources.clock, resources.holders, settled)
+    return Objects(store, zones, pins, resources.clock, resources.holders, settled)
 
 
 class Objects:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from harness.versions import Desk, until, zoned
+from prometheus_client import CollectorRegistry
 from quartet.cluster.storage.v1 import storage_pb2 as cluster_storage
 from quartet.files.v1 import files_pb2
 from quartet.versions.storage.v1 import storage_pb2
@@ -37,6 +38,8 @@ class Counting:
 
     async def txn(self, request: rpc_pb2.TxnRequest) -> rpc_pb2.TxnResponse:
         """Carry out a transaction; where an entry of `lose` says so the answer, or the request itself, is lost."""
+        if not any(one.HasField("request_put") for one in request.success):
+            return await self._store.txn(request)  # it only reads
         self.transactions.append(request)
         before = self.lose.pop(0) if self.lose else None
         if before is False:
@@ -104,6 +107,7 @@ async def test_a_first_write_costs_nothing_and_others_share_transactions(desk: D
 
 
 async def test_more_records_than_a_transaction_takes_are_split_and_none_is_lost(desk: Desk) -> None:
+    desk.clock.step = 1.0  # what is recorded twice has two keys
     paths = [f"/f{number}" for number in range(120)]
     for _ in range(2):
         items = [files_pb2.WriteItem(path=path, data=b"x") for path in paths]
@@ -141,12 +145,16 @@ async def test_a_recorder_that_dies_at_any_transaction_leaves_nothing_out_and_no
 
 async def test_two_recorders_at_once_record_each_version_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "_OPERATIONS", 2)
-    contents = [b"%d" % number for number in range(25)]
-    last = await desk.write("/f", *contents)
-    stores = [Counting(desk.store), Counting(desk.store)]
-    await asyncio.gather(*(reach(desk, alone(desk, store), last.revision) for store in stores))
+    desk.clock.step = 1.0  # what is recorded twice has two keys
+    contents = [b"%d" % number for number in range(15)]
+    await desk.write("/f", *contents)
+    for number in range(15):
+        await desk.write(f"/g{number}", b"x")
+        last = await desk.files.Delete(files_pb2.DeleteRequest(path=f"/g{number}"))
+    recorders = [alone(desk, Counting(desk.store)) for _ in range(2)]
+    await asyncio.gather(*(reach(desk, one, last.revision) for one in recorders))
     records = [keys.parse(key) for key in await desk.keys(keys.records("default"))]
-    assert [one.generation for one in records] == list(range(1, 25))
+    assert [one.generation for one in records] == [*range(1, 15), *[1] * 15]
     assert await desk.history("/f") == contents
 
 
@@ -245,3 +253,25 @@ async def test_an_idle_cluster_writes_nothing(desk: Desk, monkeypatch: pytest.Mo
     revision = (await desk.store.range(rpc_pb2.RangeRequest(key=keys.BEGAN))).header.revision
     assert revision <= last.revision + 3
     await service.stop()
+
+
+async def test_metrics_say_who_records_how_much_and_how_late(desk: Desk) -> None:
+    registry = CollectorRegistry()
+
+    def shown(name: str) -> float:
+        return registry.get_sample_value(f"quartet_versions_{name}") or 0.0
+
+    service = desk.another(registry=registry, linger=0.5, advance=0.02)
+    await desk.write("/f", b"1", b"2", b"3")
+    assert (shown("observing"), shown("recorded_total")) == (0.0, 0.0)
+    service.begin()
+    await until(lambda: shown("lag_seconds") > 0)
+    await until(lambda: shown("recorded_total") == 2.0 and shown("lag_seconds") == 0)
+    assert shown("observing") == 1.0
+    assert shown("gaps_total") == 0.0
+    few = pb.Retention(max_versions=0)
+    await desk.versions.SetRetention(pb.SetRetentionRequest(path="/", retention=few))
+    await desk.versions.CollectVersions(pb.CollectVersionsRequest())
+    assert await desk.keys(keys.records("default")) == []
+    await service.stop()
+    assert shown("observing") == 0.0

@@ -168,6 +168,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "QUOTA_NOT_FOUND", "domain": "quartet.dev", "metadata": {"path": "/docs", "hint": "quartet quota set PATH --bytes N"}}
     """
+    ERROR_REASON_SNAPSHOT_NOT_FOUND: _ErrorReason.ValueType  # 115
+    """ERROR_REASON_SNAPSHOT_NOT_FOUND (NOT_FOUND): there is no snapshot, or ref, of this id, name or root digest, or it is not
+    for this caller.
+
+        {"reason": "SNAPSHOT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"snapshot": "release", "hint": "quartet snapshot log"}}
+    """
     ERROR_REASON_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 110
     """ERROR_REASON_VERSION_NOT_FOUND (NOT_FOUND): the file never had this generation, or it is not kept any more.
 
@@ -318,6 +324,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
     """
+    ERROR_REASON_SNAPSHOT_REFERENCED: _ErrorReason.ValueType  # 116
+    """ERROR_REASON_SNAPSHOT_REFERENCED (FAILED_PRECONDITION): a ref names the snapshot that was to be given up.
+
+        {"reason": "SNAPSHOT_REFERENCED", "domain": "quartet.dev", "metadata": {"snapshot": "7fffffffffffff0c5d1f0a2b3c4d5e6f", "hint": "quartet snapshot ref rm NAME"}}
+    """
     ERROR_REASON_ETAG_STALE: _ErrorReason.ValueType  # 34
     """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
 
@@ -339,6 +350,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
 
         {"reason": "LOCK_HELD", "domain": "quartet.dev", "metadata": {"path": "/docs", "owner": "agent-7", "hint": "try again when it is released or has expired"}}
+    """
+    ERROR_REASON_SNAPSHOT_PARENT_MOVED: _ErrorReason.ValueType  # 117
+    """ERROR_REASON_SNAPSHOT_PARENT_MOVED (ABORTED): another snapshot is the newest of the directory, or has the name, than
+    the one that was expected. Nothing was changed.
+
+        {"reason": "SNAPSHOT_PARENT_MOVED", "domain": "quartet.dev", "metadata": {"expected": "none", "current": "7fffffffffffff0c5d1f0a2b3c4d5e6f", "hint": "quartet snapshot log PATH"}}
     """
     ERROR_REASON_PLACEMENT_STALE: _ErrorReason.ValueType  # 101
     """ERROR_REASON_PLACEMENT_STALE (ABORTED): a node chose where blobs go by a placement that is not in force any more, or
@@ -462,6 +479,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_CONTENT_LOST (DATA_LOSS): a file refers to bytes that the store of blobs does not have.
 
         {"reason": "CONTENT_LOST", "domain": "quartet.dev", "metadata": {"path": "/docs/a", "digest": "9f86d0.../4", "hint": "write the file again"}}
+    """
+    ERROR_REASON_SNAPSHOT_DAMAGED: _ErrorReason.ValueType  # 118
+    """ERROR_REASON_SNAPSHOT_DAMAGED (DATA_LOSS): a part of a snapshot is gone from the store of blobs, or is not what it should
+    be.
+
+        {"reason": "SNAPSHOT_DAMAGED", "domain": "quartet.dev"}
     """
     ERROR_REASON_INTERNAL_FAULT: _ErrorReason.ValueType  # 48
     """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
@@ -615,6 +638,12 @@ ERROR_REASON_QUOTA_NOT_FOUND: ErrorReason.ValueType  # 84
 
     {"reason": "QUOTA_NOT_FOUND", "domain": "quartet.dev", "metadata": {"path": "/docs", "hint": "quartet quota set PATH --bytes N"}}
 """
+ERROR_REASON_SNAPSHOT_NOT_FOUND: ErrorReason.ValueType  # 115
+"""ERROR_REASON_SNAPSHOT_NOT_FOUND (NOT_FOUND): there is no snapshot, or ref, of this id, name or root digest, or it is not
+for this caller.
+
+    {"reason": "SNAPSHOT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"snapshot": "release", "hint": "quartet snapshot log"}}
+"""
 ERROR_REASON_VERSION_NOT_FOUND: ErrorReason.ValueType  # 110
 """ERROR_REASON_VERSION_NOT_FOUND (NOT_FOUND): the file never had this generation, or it is not kept any more.
 
@@ -765,6 +794,11 @@ store, which other nodes may share: they would not see the blobs, and nobody kee
 
     {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
 """
+ERROR_REASON_SNAPSHOT_REFERENCED: ErrorReason.ValueType  # 116
+"""ERROR_REASON_SNAPSHOT_REFERENCED (FAILED_PRECONDITION): a ref names the snapshot that was to be given up.
+
+    {"reason": "SNAPSHOT_REFERENCED", "domain": "quartet.dev", "metadata": {"snapshot": "7fffffffffffff0c5d1f0a2b3c4d5e6f", "hint": "quartet snapshot ref rm NAME"}}
+"""
 ERROR_REASON_ETAG_STALE: ErrorReason.ValueType  # 34
 """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
 
@@ -786,6 +820,12 @@ ERROR_REASON_LOCK_HELD: ErrorReason.ValueType  # 83
 """ERROR_REASON_LOCK_HELD (ABORTED): somebody else holds the lock.
 
     {"reason": "LOCK_HELD", "domain": "quartet.dev", "metadata": {"path": "/docs", "owner": "agent-7", "hint": "try again when it is released or has expired"}}
+"""
+ERROR_REASON_SNAPSHOT_PARENT_MOVED: ErrorReason.ValueType  # 117
+"""ERROR_REASON_SNAPSHOT_PARENT_MOVED (ABORTED): another snapshot is the newest of the directory, or has the name, than
+the one that was expected. Nothing was changed.
+
+    {"reason": "SNAPSHOT_PARENT_MOVED", "domain": "quartet.dev", "metadata": {"expected": "none", "current": "7fffffffffffff0c5d1f0a2b3c4d5e6f", "hint": "quartet snapshot log PATH"}}
 """
 ERROR_REASON_PLACEMENT_STALE: ErrorReason.ValueType  # 101
 """ERROR_REASON_PLACEMENT_STALE (ABORTED): a node chose where blobs go by a placement that is not in force any more, or
@@ -909,6 +949,12 @@ ERROR_REASON_CONTENT_LOST: ErrorReason.ValueType  # 94
 """ERROR_REASON_CONTENT_LOST (DATA_LOSS): a file refers to bytes that the store of blobs does not have.
 
     {"reason": "CONTENT_LOST", "domain": "quartet.dev", "metadata": {"path": "/docs/a", "digest": "9f86d0.../4", "hint": "write the file again"}}
+"""
+ERROR_REASON_SNAPSHOT_DAMAGED: ErrorReason.ValueType  # 118
+"""ERROR_REASON_SNAPSHOT_DAMAGED (DATA_LOSS): a part of a snapshot is gone from the store of blobs, or is not what it should
+be.
+
+    {"reason": "SNAPSHOT_DAMAGED", "domain": "quartet.dev"}
 """
 ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 48
 """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
