@@ -7,8 +7,7 @@ QuartetError
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid NodeRequired
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
-│                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound VersionNotFound
-│                           WorkspaceNotFound
+│                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound VersionNotFound WorkspaceNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
 from quartet_server.errors import ObjectsNotShared, QuartetError
-from quartet_server.objects.contract import LIST_LIMIT, BlobInfo, BlobStore, BlobWriter, Put, Usage
+from quartet_server.objects.contract import LIST_LIMIT, BlobInfo, BlobStore, BlobWriter, Put, Tidies, Usage
 from quartet_server.objects.digest import Digest
 
 SHARED = ("s3:", "gs:", "az:")
@@ -90,6 +90,10 @@ class OneNodesBlobs:
     async def usage(self, zone: str | None = None) -> Usage:
         """See `BlobStore.usage`."""
         return await self._store.usage(zone)
+
+    async def tidy(self) -> int:
+        """See `Tidies.tidy`; nothing where nothing is left behind."""
+        return await self._store.tidy() if isinstance(self._store, Tidies) else 0
 
     async def close(self) -> None:
         """See `BlobStore.close`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from quartet_server.errors import QuartetError
 from quartet_server.objects.digest import Digest
@@ -225,3 +225,11 @@ class BlobStore(Protocol):
 
     async def close(self) -> None:
         """Finish what is under way and let go of everything; called once, after the last call has ended."""
+
+
+@runtime_checkable
+class Tidies(Protocol):
+    """A store in which crashes leave something behind, or one in front of such a store."""
+
+    async def tidy(self) -> int:
+        """Remove it; return how many files that were. Raises ObjectStoreUnreachable."""

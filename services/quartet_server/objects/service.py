@@ -175,6 +175,7 @@ class ObjectService(objects_pb2_grpc.ObjectServiceServicer):
         await self._pins.pin(zone, pin_id, digests, seconds)
         if missing := await self._store.missing(zone, digests):
             await self._pins.unpin(zone, pin_id)
+            await self._store.stat(zone, missing[0])  # which says it if a node that does not answer may have it
             raise BlobNotFound(
                 f"{len(missing)} of {len(digests)} blobs are not there, {missing[0]} is the first",
                 digest=str(missing[0]),

@@ -15,10 +15,11 @@ from harness.fleet import ServedNode
 from quartet import CallError, Client
 from quartet.maintenance.v1 import maintenance_pb2
 
-GRACE = 2.0
-FLAGS = (
-    "--objects-gc-every", "0", "--objects-scrub-every", "0", "--objects-touch-seconds", "0", "--objects-gc-grace", str(GRACE),
-)  # fmt: skip
+FLAGS = ("--objects-gc-every", "0", "--objects-scrub-every", "0", "--objects-touch-seconds", "0")
+GRACE = ("--objects-gc-grace", "4")
+"""Longer than a write takes on a busy machine, shorter than two lives: what one leaves is condemned, or goes, in the next."""
+SHORT = ("--objects-gc-grace", "0.5")
+"""When nobody writes any more."""
 SIZES = (100, 5_000, 70_000, 300_000, 3 * MIB)
 
 
@@ -60,7 +61,7 @@ class Load:
 
     def _work(self, seed: int) -> None:
         dice, files = random.Random(self._life * 10 + seed), self._promises.files
-        with Client(self._endpoint, timeout=5) as client, suppress(CallError):
+        with Client(self._endpoint, timeout=20) as client, suppress(CallError):
             for number in range(1_000_000):
                 top = f"/w{self._life}-{seed}-{number // 8}"
                 action = dice.random()
@@ -93,7 +94,7 @@ class Load:
         self._promises.writes += len(wanted)
 
     def _collect(self) -> None:
-        with Client(self._endpoint, timeout=5) as client:
+        with Client(self._endpoint, timeout=20) as client:
             while not self._gone.wait(0.05):
                 with suppress(CallError):  # the node is gone, or the observer of versions lags
                     for told in client.maintenance.collect(run=True):
@@ -134,7 +135,7 @@ def test_kills_at_any_moment_leave_a_clean_tree_every_acknowledged_byte_and_no_g
     rounds = 0
     try:
         for life in range(3):
-            node.start()
+            node.start(*GRACE)
             with Client(node.endpoint, timeout=30) as client:
                 assert findings(client, read=False) == []
                 verify(client, promises)
@@ -151,7 +152,7 @@ def test_kills_at_any_moment_leave_a_clean_tree_every_acknowledged_byte_and_no_g
             assert promises.writes >= before + 25
             rounds += load.rounds
         assert rounds > 0
-        node.start()
+        node.start(*SHORT)
         with Client(node.endpoint, timeout=30) as client:
             verify(client, promises)
             assert findings(client, read=True) == []

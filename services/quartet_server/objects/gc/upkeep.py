@@ -7,14 +7,13 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, fields
-from typing import Protocol, runtime_checkable
 
 import structlog
 from quartet.maintenance.v1 import maintenance_pb2 as pb
 
 from quartet_server.config import Objects
 from quartet_server.errors import CollectionRunning, QuartetError
-from quartet_server.objects.contract import BlobStore
+from quartet_server.objects.contract import BlobStore, Tidies
 from quartet_server.objects.gc import records
 from quartet_server.objects.gc.collector import Collector, Tally
 from quartet_server.objects.gc.turn import Turn
@@ -28,14 +27,6 @@ LOOK = 60.0
 AGAIN = 300.0
 """The most seconds after which what failed is tried again."""
 _log = structlog.get_logger("quartet.objects")
-
-
-@runtime_checkable
-class Tidies(Protocol):
-    """A store that crashes leave something behind in."""
-
-    async def tidy(self) -> int:
-        """Remove it; return how many files that were. Raises ObjectStoreUnreachable."""
 
 
 @dataclass(slots=True)

@@ -46,7 +46,7 @@ class Asking:
         if not asked:
             return []
         placement, settled = await self._group.ready(self._patience), self._group.view.settled
-        owners = placement.by_owner(asked)
+        owners = await self._shared(placement.by_owner, asked)
         answers = await self._ask(owners, lambda place, part: place.missing(zone, part))
         there, owed = set[Digest](), dict[int, list[Digest]]()
         for node, part in owners.items():
@@ -56,12 +56,8 @@ class Asking:
                 owed[node] = [digest for digest in part if digest in lacking]
         if not settled or len(answers) < len(owners):
             left = [digest for digest in asked if digest not in there]
-            others = {
-                node: [digest for digest in left if node not in placement.owners(digest)] for node in placement.stores
-            }
-            more = await self._ask(
-                {node: part for node, part in others.items() if part}, lambda place, part: place.missing(zone, part)
-            )
+            others = await self._shared(placement.by_other, left)
+            more = await self._ask(others, lambda place, part: place.missing(zone, part))
             for node, lacking in more.items():
                 there.update(digest for digest in others[node] if digest not in lacking)
             if not answers and not more:
@@ -71,6 +67,12 @@ class Asking:
                 zone, {node: [digest for digest in part if digest in there] for node, part in owed.items()}
             )
         return [digest for digest in asked if digest not in there]
+
+    async def _shared(
+        self, share: Callable[[list[Digest]], dict[int, list[Digest]]], digests: list[Digest]
+    ) -> dict[int, list[Digest]]:
+        """Share digests out among nodes; many take long, and in a thread they hold up nobody."""
+        return share(digests) if len(digests) <= _PAGE else await asyncio.to_thread(share, digests)
 
     async def _ask(
         self, share: Mapping[int, list[Digest]], question: Callable[[Place, list[Digest]], Awaitable[T]]

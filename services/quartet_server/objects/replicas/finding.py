@@ -14,7 +14,7 @@ from quartet_server.objects.replicas.group import Group
 from quartet_server.objects.replicas.place import Place
 from quartet_server.objects.replicas.spreading import ELSEWHERE
 
-SMALL = 256 << 10
+SMALL = 2 << 20
 """Bytes up to which a blob is read in one call."""
 _NOT_HERE = (*ELSEWHERE, BlobNotFound, BlobCorrupt)
 
@@ -33,23 +33,26 @@ class Finding:
 
         Before the nodes have agreed on a placement that is this node's alone.
         """
+        return (await self._places([digest]))[digest]
+
+    async def _places(self, digests: Sequence[Digest]) -> dict[Digest, list[Place]]:
         try:
             placement = await self._group.ready(self._patience)
         except CopiesUnreachable:
-            return [self._place(self._group.me)]
-        order = placement.order(digest)
-        owners = order[: placement.copies]
-        alive = self._group.view.alive
+            return {digest: [self._place(self._group.me)] for digest in digests}
+        me, alive = self._group.me, self._group.view.alive
+        places = {node: self._place(node) for node in (*placement.stores, me)}
+        bad = {node for node, place in places.items() if node != me and (node not in alive or not place.usable)}
 
-        def rank(node: int) -> tuple[bool, bool, bool]:
-            here = node == self._group.me
-            bad = not here and (node not in alive or not self._place(node).usable)
-            return bad, node not in owners, not here
+        def ranked(digest: Digest) -> list[Place]:
+            order = placement.order(digest)
+            owners = order[: placement.copies]
+            if me not in order:
+                order.append(me)
+            order.sort(key=lambda node: (node in bad, node not in owners, node != me))  # else as rendezvous says
+            return [places[node] for node in order]
 
-        ranked = sorted(order, key=rank)  # stable: otherwise as rendezvous says
-        if self._group.me not in placement.stores:
-            ranked.append(self._group.me)
-        return [self._place(node) for node in ranked]
+        return {digest: ranked(digest) for digest in digests}
 
     def none(self, digest: Digest, errors: Sequence[QuartetError]) -> QuartetError:
         """Return what to say of a blob that no place has given: `errors` are theirs."""
@@ -91,7 +94,7 @@ class Finding:
         wanted = bounded(digests, limit)
         found: dict[Digest, bytes | QuartetError] = {}
         errors: dict[Digest, list[QuartetError]] = {digest: [] for digest in wanted}
-        left = {digest: await self.places(digest) for digest in wanted if digest != EMPTY}
+        left = await self._places([digest for digest in wanted if digest != EMPTY])
         found |= {digest: b"" for digest in wanted if digest == EMPTY}
         while left:
             share: dict[int, list[Digest]] = {}

@@ -27,11 +27,13 @@ Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
 BATCH = 1_000
 """Most blobs in one call."""
-ASKED = 20_000
+ASKED = 5_000
 """Most digests in a question whether they are missing."""
 PIECE = 1 << 20
 """Most bytes of a blob in one message of a stream."""
 _BESIDE = 128 << 10  # bytes of a message beside the blobs: a thousand digests and what frames them
+_ANEW = 3  # failures after which a connection is made anew
+_LAST_ANSWERS = 60.0  # seconds for what is under way on a connection that is given up
 _DOUBT, _LONGEST_DOUBT = 1.0, 15.0  # seconds for which a node that failed is asked last; doubled with each failure
 _SLOWEST = 16 << 20  # bytes a second that a disk reads or syncs at the least
 
@@ -68,7 +70,7 @@ class Calling:
 
 
 class Link:
-    """A connection to one node. Puts, stats and reads of single small blobs that come at once share calls."""
+    """A connection to one node. Single puts, questions and reads of small blobs that come at once share calls."""
 
     def __init__(self, node: int, address: str, calling: Calling) -> None:
         """Call the member `node` at HOST:PORT; nothing is sent before the first call."""
@@ -79,8 +81,11 @@ class Link:
         self._stub: PeerServiceAsyncStub | None = None
         self._doubted_until = 0.0
         self._doubt = _DOUBT
+        self._failures = 0
+        self._closing = set[asyncio.Task[None]]()
         most = calling.batch_bytes
         self._puts = Gathering(self._put_all, lambda blob: len(blob.data), most=BATCH, most_bytes=most)
+        self._missings = Gathering(self._missing_all, lambda digest: 0, most=BATCH, most_bytes=1)
         self._stats = Gathering(self._stat_all, lambda digest: 0, most=BATCH, most_bytes=1)
         self._gets = Gathering(self._get_all, lambda digest: digest.size, most=BATCH, most_bytes=most)
 
@@ -90,9 +95,20 @@ class Link:
         return self._calling.clock() >= self._doubted_until
 
     def doubt(self) -> None:
-        """The node has failed: ask it last for a while, longer each time, and over a new connection."""
+        """The node has failed: ask it last for a while, longer each time."""
         self._doubted_until = self._calling.clock() + self._doubt
         self._doubt = min(2 * self._doubt, _LONGEST_DOUBT)
+        self._failures += 1
+        if self._failures % _ANEW == 0:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Call over a new connection from now on, with the certificates of now; what is under way may end."""
+        if self._channel is not None:
+            task = asyncio.create_task(self._channel.close(_LAST_ANSWERS))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        self._channel = self._stub = None
 
     def _open(self) -> PeerServiceAsyncStub:
         if self._stub is None:
@@ -129,7 +145,7 @@ class Link:
 
     def succeeded(self) -> None:
         """The node has answered: it is as good as any."""
-        self._doubted_until, self._doubt = 0.0, _DOUBT
+        self._doubted_until, self._doubt, self._failures = 0.0, _DOUBT, 0
 
     def failed(self, error: aio.AioRpcError | TimeoutError) -> QuartetError:
         """Return what a failed call means; doubt the node unless it was the blob's fault."""
@@ -185,6 +201,15 @@ class Link:
 
     async def missing(self, zone: str, digests: Sequence[Digest]) -> set[Digest]:
         """See `Place.missing`."""
+        if len(digests) == 1:
+            return set(digests) if await self._missings.ask(zone, digests[0]) else set()
+        return await self._missing_of(zone, digests)
+
+    async def _missing_all(self, zone: str, digests: list[Digest]) -> Sequence[bool]:
+        missing = await self._missing_of(zone, digests)
+        return [digest in missing for digest in digests]
+
+    async def _missing_of(self, zone: str, digests: Sequence[Digest]) -> set[Digest]:
         found: set[Digest] = set()
         for at in range(0, len(digests), ASKED):
             part = digests[at : at + ASKED]
@@ -318,12 +343,19 @@ class Link:
         """Return how its share stands, within `patience` seconds. Raises ObjectStoreUnreachable."""
         return await self._call(lambda stub: stub.GetStatus, pb.GetStatusRequest(), patience)
 
+    def retire(self) -> None:
+        """The node is called elsewhere from now on; what is under way may end."""
+        self._let_go()
+
     async def close(self) -> None:
         """Close the connection; calls under way end."""
-        for gathering in (self._puts, self._stats, self._gets):
+        for gathering in (self._puts, self._missings, self._stats, self._gets):
             await gathering.close()
         if self._channel is not None:
             await self._channel.close()
+        for task in list(self._closing):
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
 
 Item = TypeVar("Item")

@@ -103,7 +103,7 @@ class Replication:
         """
         self._calling = Calling(credentials, settings.patience, settings.message_bytes, monotonic)
         self._links: dict[int, Link] = {}
-        self._closing = set[asyncio.Task[None]]()
+        self._retired: list[Link] = []  # a node's address changes seldom
         self.own = OwnShare(store)
         self.progress = Progress()
         self.group = Group(
@@ -149,8 +149,8 @@ class Replication:
         await self._repair.close()
         await self.group.close()
         await self.debts.close()
-        links, self._links = list(self._links.values()), {}
-        await asyncio.gather(*(link.close() for link in links), *self._closing)
+        links, self._links = [*self._links.values(), *self._retired], {}
+        await asyncio.gather(*(link.close() for link in links))
 
     def place(self, node: int) -> Place:
         """Return the place of a member."""
@@ -163,14 +163,10 @@ class Replication:
         link = self._links.get(node)
         if link is None or (address and link.address != address):
             if link is not None:
-                self._close_later(link)
+                link.retire()
+                self._retired.append(link)
             link = self._links[node] = Link(node, address or "unknown.invalid:1", self._calling)
         return link
-
-    def _close_later(self, link: Link) -> None:
-        task = asyncio.create_task(link.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
 
     async def _answers(self, node: int) -> bool:
         try:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from quartet_server.errors import BlobCorrupt, QuartetError
-from quartet_server.objects.contract import LIST_LIMIT, BlobInfo, BlobStore, BlobWriter, Put, Usage
+from quartet_server.objects.contract import LIST_LIMIT, BlobInfo, BlobStore, BlobWriter, Put, Tidies, Usage
 from quartet_server.objects.digest import Digest
 
 _Key = tuple[str, Digest]
@@ -151,6 +151,10 @@ class OwnShare:
     async def usage(self, zone: str | None = None) -> Usage:
         """See `BlobStore.usage`."""
         return await self._store.usage(zone)
+
+    async def tidy(self) -> int:
+        """See `Tidies.tidy`; nothing where nothing is left behind."""
+        return await self._store.tidy() if isinstance(self._store, Tidies) else 0
 
     async def close(self) -> None:
         """See `BlobStore.close`."""

@@ -62,6 +62,14 @@ class Placement:
                 found.setdefault(owner, []).append(digest)
         return found
 
+    def by_other(self, digests: Iterable[Digest]) -> dict[int, list[Digest]]:
+        """Return node -> those that it may have though it should not."""
+        found: dict[int, list[Digest]] = {}
+        for digest in digests:
+            for other in self.order(digest)[self.copies :]:
+                found.setdefault(other, []).append(digest)
+        return found
+
     @classmethod
     def decode(cls, value: bytes) -> Placement:
         """Return the placement that `encode` wrote."""

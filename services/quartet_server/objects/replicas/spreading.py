@@ -175,7 +175,9 @@ class Spreading:
         return [found[at] for at in range(len(blobs))]
 
     async def _put_many(self, zone: str, blobs: Sequence[Put]) -> dict[int, QuartetError | None]:
-        spreads = [await self.plan(blob.digest) for blob in blobs]
+        placement = await self._group.ready(self._patience)
+        usable = {node for node in placement.stores if self.usable(node)}
+        spreads = [Spread.of(blob.digest, placement, usable.__contains__) for blob in blobs]
         while True:
             share: dict[int, list[int]] = {}
             for at, spread in enumerate(spreads):

@@ -21,6 +21,7 @@ async def split(store: BlobStore, zone: str, digest: Digest) -> list[Digest]:
     Raises BlobNotFound, LimitReached for more chunks than a message can name, and what the store raises.
     """
     if await store.missing(zone, [digest]):
+        await store.stat(zone, digest)  # which says it if a node that does not answer may have it
         raise absent(digest)
     if digest.size <= THRESHOLD:
         return [digest] if digest.size else []
@@ -48,6 +49,7 @@ async def splice(store: BlobStore, zone: str, digest: Digest, chunks: list[Diges
     if total != digest.size:
         raise FieldInvalid.of("chunk_digests", f"{total} bytes together, but the blob has {digest.size}")
     if missing := await store.missing(zone, chunks):
+        await store.stat(zone, missing[0])
         raise absent(missing[0])
     with places.taken():
         async with store.writer(zone, digest) as writer:

@@ -176,7 +176,7 @@ class MissingRequest(_message.Message):
     """The zone."""
     @_builtins.property
     def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """At most 20,000."""
+        """At most 5,000."""
 
     def __init__(
         self,
