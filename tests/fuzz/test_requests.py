@@ -20,12 +20,16 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 from quartet.cluster.v1 import cluster_pb2
 from quartet.files.v1 import files_pb2
+from quartet.maintenance.v1 import maintenance_pb2
 from quartet.objects.peers.v1 import peers_pb2
 from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2
+from quartet.parsed.v1 import parsed_pb2
 from quartet.settings.v1 import settings_pb2
+from quartet.snapshots.v1 import snapshots_pb2
 from quartet.versions.v1 import versions_pb2
 from quartet.wire.reapi import bytestream_pb2, capabilities_pb2, cas_pb2
+from quartet.workspaces.v1 import workspaces_pb2
 
 UNREADABLE = ("grpc: error unmarshalling request", "grpc: failed to unmarshal the received message")
 """What etcd says, with INTERNAL, to bytes that are no message of the method's type; Quartet's services say it better."""
@@ -132,11 +136,15 @@ def test_reflection_lists_every_service_there_is(tmp_path: pytest.TempPathFactor
     files = (
         cluster_pb2,
         files_pb2,
+        maintenance_pb2,
         objects_pb2,
+        parsed_pb2,
         peers_pb2,
         replicas_pb2,
         settings_pb2,
+        snapshots_pb2,
         versions_pb2,
+        workspaces_pb2,
         bytestream_pb2,
         capabilities_pb2,
         cas_pb2,

@@ -27,7 +27,7 @@ TREE = ("quartet_server.files.places",)
 """What a domain service may know of the tree of files: where paths lead, and where a directory is now."""
 KNOWN = {
     "maintenance": ("quartet_server.files", "quartet_server.objects.gc"),
-    "snapshots": ("quartet_server.files",),
+    "snapshots": ("quartet_server.files", "quartet_server.workspaces.keys"),
     "versions": ("quartet_server.files",),
 }
 """What a domain may know besides: the operators' service is a face on what collects blobs and what checks the tree; versions

@@ -11,7 +11,7 @@ from quartet import Client, Entry, NotFound
 from quartet.files.v1 import files_pb2 as pb
 
 from quartet_server.cli.connection import SCHEME, Endpoints, Remote, Zone, connected, remote
-from quartet_server.cli.output import CommandError, Output, print_json, print_table, printable
+from quartet_server.cli.output import CommandError, Output, print_json, print_table, printable, say
 from quartet_server.cli.rows import TYPES, entry_row, long_row
 
 _Type = Literal["file", "directory", "symlink"]
@@ -121,11 +121,14 @@ def register(app: App) -> None:
 
         **Example**: `quartet mkdir -p qt:/docs/drafts`
         """
+        made = []
         with connected(endpoints, zone) as client:
-            made = [
-                client.files.mkdir(remote(path), parents=parents, attributes=pb.Attributes(mode=0o755))
-                for path in paths
-            ]
+            for path in map(remote, paths):
+                try:
+                    made.append(client.files.mkdir(path, parents=parents, attributes=pb.Attributes(mode=0o755)))
+                except NotFound as error:
+                    error.hint = f"quartet mkdir -p {SCHEME}{path}"
+                    raise
         if output == "json":
             _print_each([entry_row(entry) for entry in made])
 
@@ -211,6 +214,10 @@ def register(app: App) -> None:
                         raise
         if output == "json":
             _print_each([{"ino": one.ino, "revision": one.revision, "trash_id": one.trash_id} for one in gone])
+            return
+        for one in gone:
+            if one.trash_id:
+                say(f"in the trash; quartet trash restore {one.trash_id} takes it back")
 
     @app.command
     def mv(
@@ -285,9 +292,10 @@ def register(app: App) -> None:
             for one in entries:
                 below[one.path.rpartition("/")[0] or "/"].append(one)
                 counts[TYPES[one.type]] += 1
+        files = counts["file"] + counts["symlink"]
         print(printable(entry.path))
         _draw(below, entry.path, "")
-        print(f"\n{counts['directory']} directories, {counts['file'] + counts['symlink']} files")
+        print(f"\n{_counted(counts['directory'], 'directory', 'directories')}, {_counted(files, 'file', 'files')}")
 
 
 def _draw(below: Mapping[str, list[Entry]], path: str, indent: str) -> None:
@@ -298,6 +306,10 @@ def _draw(below: Mapping[str, list[Entry]], path: str, indent: str) -> None:
         points = f" -> {printable(entry.attributes.symlink_target)}" if entry.type == pb.ENTRY_TYPE_SYMLINK else ""
         print(f"{indent}{'└── ' if last else '├── '}{printable(entry.name)}{points}")
         _draw(below, entry.path, indent + ("    " if last else "│   "))
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _levels(client: Client, top: str, depth: int) -> Iterator[Entry]:

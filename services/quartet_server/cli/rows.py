@@ -21,7 +21,7 @@ def entry_row(entry: Entry) -> dict[str, Any]:
         "path": entry.path,
         "name": entry.name,
         "type": kind,
-        "mode": modes.filemode(_MODES[kind] | known.mode),
+        "mode": modes.filemode(_MODES[kind] | (known.mode or (0o777 if kind == "symlink" else 0))),
         "owner": known.owner,
         "size": known.size,
         "mime": known.mime,
@@ -37,7 +37,7 @@ def entry_row(entry: Entry) -> dict[str, Any]:
 
 
 def long_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry's row as people read it: where a link points, the time to the second."""
+    """Return an entry's row as people read it: where a link points, a time in any case and to the second."""
     points = f" -> {row['symlink_target']}" if row["symlink_target"] else ""
-    time = re.sub(r"\.\d+Z$", "Z", row["mtime"]) if row["mtime"] else None
+    time = re.sub(r"\.\d+Z$", "Z", row["mtime"] or row["update_time"])
     return {**row, "name": (row["name"] or row["path"]) + points, "mtime": time, "owner": row["owner"] or None}

@@ -39,7 +39,7 @@ def register(app: App) -> None:
                 token = page.next_page_token
                 if not token:
                     break
-            for gap in page.gaps:
+            for gap in page.losses.gaps:
                 say(f"revisions {gap.from_revision} to {gap.to_revision} are lost: the store forgot them too early")
         if output == "json":
             print_json(rows)

@@ -73,8 +73,8 @@ def _events(client: Client, path: str, start: int, *, recursive: bool) -> Iterat
     while True:
         try:
             for answer in client.files.watch(path, recursive=recursive, start_revision=following):
-                if not deadline and not start:
-                    say(f"watching {printable(path)} from revision {answer.revision + 1} on; Ctrl-C ends it")
+                if not deadline:
+                    say(f"watching {printable(path)} from revision {start or answer.revision + 1} on; Ctrl-C ends it")
                 deadline = time.monotonic() + _PATIENCE
                 for event in answer.events:
                     yield _row(answer.revision, event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from quartet.files.storage.v1 import storage_pb2
@@ -37,7 +38,7 @@ class Step:
     def of(cls, kv: KeyValue) -> Step:
         """Decode a dentry."""
         dentry = storage_pb2.Dentry.FromString(kv.value)
-        name = dentry.spelling or keys.parse(kv.key).rest.decode()
+        name = sys.intern(dentry.spelling or keys.parse(kv.key).rest.decode())  # many directories have the same names
         return cls(kv.key, dentry.ino, dentry.type, kv.mod_revision, name, dentry.quota)
 
     def compare(self) -> pb.Compare:

@@ -28,8 +28,6 @@ from quartet_server.snapshots.totals import Totals
 from quartet_server.snapshots.workshop import Workshop, marked, recalled
 from raftmeta.errors import Fault, MetastoreError
 
-SETTLED = 900.0
-"""Seconds after which blobs are asked for again before the record is written: well within a collector's grace."""
 _ATTEMPTS = 3
 _MESSAGE, _LABELS, _LABEL, _VALUE = 4096, 32, 63, 255
 
@@ -82,7 +80,7 @@ class Creation:
         base = base if since is not None else None
         root, totals, filling = await self._build(snapshot, walk.ino, base, since)
         await shop.compositions.record(zone, filling.composed)
-        if shop.clock() - began > SETTLED:
+        if shop.clock() - began > shop.settled:
             await holding.touch(shop.directories, zone, root)
         return await self._commit(walk, snapshot.revision, mark, base, root, totals)
 

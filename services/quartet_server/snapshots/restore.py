@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from quartet.files.storage.v1 import storage_pb2 as files_storage
 from quartet.snapshots.storage.v1 import storage_pb2 as storage
 from quartet.snapshots.v1 import snapshots_pb2 as pb
+from quartet.workspaces.storage.v1.storage_pb2 import WorkspaceRecord
 
 from quartet_server.errors import (
     FieldInvalid,
@@ -38,6 +39,7 @@ from quartet_server.snapshots.records import Known
 from quartet_server.snapshots.staging import Built, Stage, of_one
 from quartet_server.snapshots.totals import Totals
 from quartet_server.snapshots.workshop import Workshop, recalled
+from quartet_server.workspaces import keys as workspaces
 from raftmeta.errors import MetastoreError
 
 MOST_ROOTS = 32
@@ -157,6 +159,8 @@ class Restoration:
             ops.put(tree_keys.parent(zone, built.ino), pointer.SerializeToString()),
         ]
         if built.node.type == files_records.DIRECTORY:
+            if there is not None:
+                await self._move_name(snapshot, plan, walk.ino, built.ino)
             head = storage.Head(id=known.id, root=records.chunk_of(built.node.digest))
             plan.operations.append(ops.put(keys.head(zone, built.ino), head.SerializeToString()))
         self._move_roots(plan, snapshot, roots, built)
@@ -264,6 +268,24 @@ class Restoration:
             plan.compares.append(ops.unchanged(root.kv.key, root.kv.mod_revision))
         if plan.answer.trash_id:  # a root set meanwhile could be in what goes
             plan.compares.append(ops.none_since(prefix, snapshot.revision))
+
+    async def _move_name(self, snapshot: Snapshot, plan: Plan[pb.RestoreSnapshotResponse], old: int, new: int) -> None:
+        """Let the workspace that a directory is be the one that takes its place."""
+        before = workspaces.of_directory(self._zone, old)
+        kv = (await snapshot.get([before])).get(before)
+        plan.compares.append(ops.unchanged(before, kv.mod_revision if kv is not None else 0))
+        if kv is None:
+            return
+        named = workspaces.named(self._zone, kv.value.decode())
+        registered = (await snapshot.get([named]))[named]
+        record = WorkspaceRecord.FromString(registered.value)
+        record.ino = new
+        plan.compares.append(ops.unchanged(named, registered.mod_revision))
+        plan.operations += [
+            ops.delete(before),
+            ops.put(workspaces.of_directory(self._zone, new), kv.value),
+            ops.put(named, record.SerializeToString()),
+        ]
 
 
 def request_of(request: pb.BranchSnapshotRequest) -> pb.RestoreSnapshotRequest:

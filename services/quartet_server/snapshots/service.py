@@ -28,6 +28,7 @@ from quartet_server.objects.contract import BlobStore
 from quartet_server.snapshots import diff, log, reading, refs
 from quartet_server.snapshots.create import Creation
 from quartet_server.snapshots.directories import Directories
+from quartet_server.snapshots.forgetting import Forgetting
 from quartet_server.snapshots.restore import Restoration, request_of
 from quartet_server.snapshots.staging import Stagehand
 from quartet_server.snapshots.workshop import Workshop
@@ -45,7 +46,12 @@ async def start(resources: Resources) -> SnapshotService:
     """Serve snapshots from the node's Metastore and store of blobs."""
     assert resources.objects is not None, "the composition root opens the store of blobs when this service is on"
     service = SnapshotService(
-        resources.metastore, timestamps(resources.clock), resources.objects, resources.new_id, resources.address
+        resources.metastore,
+        timestamps(resources.clock),
+        resources.objects,
+        resources.new_id,
+        resources.address,
+        settled=resources.config.objects.gc_grace / 4,
     )
     service.begin()
     return service
@@ -68,22 +74,25 @@ class SnapshotService(snapshots_pb2_grpc.SnapshotServiceServicer):
         new_id: Callable[[], str],
         address: str = "",
         clock: Callable[[], float] = time.monotonic,
+        settled: float = 900.0,
     ) -> None:
         """Keep records in `store`, trees in `blobs`; `now` tells the time for records, `new_id` draws 32 hexadecimal digits.
 
-        `address` tells this node from others, as long as it has it. Nothing runs in the background before `begin`.
+        `address` tells this node from others, as long as it has it; see `Workshop` for `settled`. Nothing runs in the background before `begin`.
         """
         lease = LedgerLease(store)
         tree = Tree(store, Mutator(store, lease), lease, Inos(store), now)
         self._contents = Contents(blobs)
         self._owner = f"{address.replace(' ', '')} {new_id()}"
         draw = lambda: bytes.fromhex(new_id())[:_RANDOM]  # noqa: E731 - a name for it says no more
-        self._shop = Workshop(tree, Directories(blobs), Compositions(store), draw, clock)
+        self._shop = Workshop(tree, Directories(blobs), Compositions(store), draw, clock, settled)
         self._stagehand = Stagehand(store, self._owner, now, clock)
+        self._forgetting = Forgetting(store, self._shop.compositions, blobs)
 
     def begin(self) -> None:
         """Start looking for trees that were left behind half built, by earlier lives of this node and by other nodes."""
         self._stagehand.start()
+        self._forgetting.start()
 
     def add_to(self, server: aio.Server) -> None:
         """Register the servicer."""
@@ -92,6 +101,7 @@ class SnapshotService(snapshots_pb2_grpc.SnapshotServiceServicer):
     async def stop(self) -> None:
         """Stop the background work."""
         await self._stagehand.close()
+        await self._forgetting.close()
 
     async def CreateSnapshot(
         self, request: pb.CreateSnapshotRequest, context: Context

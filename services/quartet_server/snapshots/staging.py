@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -17,12 +17,12 @@ from quartet_server.files import keys as tree_keys
 from quartet_server.files import paths, records
 from quartet_server.files.contents.body import INLINE, LISTED, encoded
 from quartet_server.files.tree import Tree
-from quartet_server.meta import ops, system
+from quartet_server.meta import ops
 from quartet_server.meta.snapshot import Snapshot
 from quartet_server.objects.digest import Digest
-from quartet_server.rpc import DEFAULT_ZONE
 from quartet_server.snapshots import keys, nodes
 from quartet_server.snapshots.directories import Directories, entries
+from quartet_server.snapshots.forgetting import zones
 from quartet_server.snapshots.nodes import Node
 from quartet_server.snapshots.reading import body_of, value_of
 from quartet_server.snapshots.records import Known
@@ -288,7 +288,7 @@ class Stagehand:
         """Take down what was left behind, as far as is known by now; return how many trees. Raises MetastoreError."""
         taken, seen = 0, {}
         node = self._owner.partition(" ")[0]
-        async for zone in _zones(self._store):
+        async for zone in zones(self._store):
             prefix = keys.stagings(zone)
             found = await Snapshot(self._store).scan(prefix, ops.prefix_end(prefix))
             for kv in found.kvs:
@@ -313,16 +313,3 @@ class Stagehand:
             except MetastoreError as error:
                 _log.warning("a look at trees being built is postponed", reason=error.text)
             await asyncio.sleep(self._every)
-
-
-async def _zones(store: Metastore) -> AsyncIterator[str]:
-    """Yield every zone."""
-    yield DEFAULT_ZONE
-    start, end, more = system.ZONES, ops.prefix_end(system.ZONES), True
-    while more:
-        page = await Snapshot(store).scan(start, end, 1000, keys_only=True)
-        for kv in page.kvs:
-            start = kv.key + b"\0"
-            if (name := kv.key[len(system.ZONES) :].decode()) != DEFAULT_ZONE:
-                yield name
-        more = page.more

@@ -30,6 +30,7 @@ class Workshop:
         compositions: Which files' blobs are kept as chunks.
         draw: Returns eight random bytes; injected.
         clock: Seconds that never go back; injected.
+        settled: Seconds after which a snapshot asks for its blobs again before it is recorded: well within a collector's grace.
     """
 
     tree: Tree
@@ -37,6 +38,7 @@ class Workshop:
     compositions: Compositions
     draw: Callable[[], bytes]
     clock: Callable[[], float] = field(default=time.monotonic)
+    settled: float = 900.0
 
 
 async def recalled(store: Metastore, claim: Claim | None, kind: type[Answer]) -> Answer | None:

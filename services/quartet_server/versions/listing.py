@@ -49,7 +49,7 @@ async def list_versions(library: Library, zone: str, request: pb.ListVersionsReq
         token = storage_pb2.PageToken(ino=found.ino, generation=told, checksum=checksum)
         answer.next_page_token = tokens.encode(token)
     elif page:
-        answer.gaps.extend(await archive.gaps(page[-1]))
+        answer.losses.gaps.extend(await archive.gaps(page[-1]))
     answer.revision = snapshot.revision
     return answer
 

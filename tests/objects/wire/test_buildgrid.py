@@ -117,3 +117,17 @@ def test_a_tree_goes_up_and_comes_down_in_a_zone_of_its_own(node: Cluster, tree:
     )  # fmt: skip
     assert missing.returncode != 0
     assert not list((tmp_path / "none").iterdir())
+
+
+def test_a_snapshot_comes_down_by_its_root_digest_large_files_put_together(
+    node: Cluster, tree: Path, tmp_path: Path
+) -> None:
+    """Files of several chunks are kept as chunks alone; a part of the tree that did not change is shared."""
+    endpoint = node.endpoints[0]
+    assert quartet("cp", "-r", tree, "qt:/photographed", "--endpoints", endpoint).code == 0
+    for name in ("once", "again"):
+        made = quartet("snapshot", "create", "qt:/photographed", "--endpoints", endpoint, "-o", "json").json
+        bgd(node, "download-dir", made["root"], tmp_path / name)  # the client's own check knows no node properties
+        assert same(tree, tmp_path / name)
+        (tree / "deep" / "er" / "more").write_bytes(blob(LARGE, 7)[: LARGE // 2])
+        assert quartet("cp", "-r", f"{tree}/.", "qt:/photographed", "--endpoints", endpoint).code == 0

@@ -83,10 +83,16 @@ def test_commands_take_several_paths(quartet: Any) -> None:
     quartet("rm", "-r", "--permanent", "/m")
 
 
+def test_who_forgets_the_parents_is_told_how_to_make_them(quartet: Any) -> None:
+    with pytest.raises(CommandError) as caught:
+        quartet("mkdir", "/far/away")
+    assert caught.value.hint == "quartet mkdir -p qt:/far/away"
+
+
 def test_a_tree_is_drawn_as_deep_as_asked_and_shows_where_links_lead(quartet: Any) -> None:
     quartet("mkdir", "-p", "/t/a/b")
     quartet("ln", "a/b", "/t/link")
-    assert quartet("tree", "/t", "--depth", "1") == "/t\n├── a\n└── link -> a/b\n\n1 directories, 1 files\n"
+    assert quartet("tree", "/t", "--depth", "1") == "/t\n├── a\n└── link -> a/b\n\n1 directory, 1 file\n"
     assert [row["path"] for row in quartet("tree", "/t", "-L", "2", "-o", "json")] == ["/t/a", "/t/a/b", "/t/link"]
     assert quartet("tree", "/t/link").startswith("/t/link\n")
     assert "link -> a/b" in quartet("ls", "-l", "/t")

@@ -6,12 +6,11 @@ import hashlib
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import s3
 from harness.contents import noise
 from harness.fleet import Fleet
 from harness.quartet import command, environment
@@ -20,16 +19,6 @@ from quartet import NotFound
 pytestmark = pytest.mark.slow
 _PATIENCE = 120.0
 _SOON = 6
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[list[str]]:
-    """Flags that give nodes a bucket to share."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in s3.ENVIRONMENT.items():
-            patch.setenv(name, value)
-        yield ["--objects-url", f"s3://{s3.new_bucket()}/copies", "--objects-endpoint", s3.endpoint()]
-    s3.stop()
 
 
 def grow(top: Path) -> Path:
@@ -78,9 +67,9 @@ def copy_while_the_leader_dies(fleet: Fleet, come: Callable[[], int], *arguments
     return dict(json.loads(out))
 
 
-def test_a_tree_goes_there_and_back_while_the_leader_is_killed(tmp_path: Path, bucket: list[str]) -> None:
+def test_a_tree_goes_there_and_back_while_the_leader_is_killed(tmp_path: Path) -> None:
     source, target = grow(tmp_path / "source"), tmp_path / "target"
-    with Fleet(tmp_path / "fleet", 3, *bucket) as fleet, fleet.client() as client:
+    with Fleet(tmp_path / "fleet", 3) as fleet, fleet.client() as client:
 
         def sent() -> int:
             try:

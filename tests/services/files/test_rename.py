@@ -246,5 +246,30 @@ async def test_whoever_lists_while_a_directory_moves_sees_it_exactly_once(files:
             seen += 1
         return seen
 
-    _, *seen = await asyncio.gather(move(), look(recursive=False), look(recursive=True))
+    async def turn_pages() -> int:
+        seen = 0
+        while moving:
+            paths, token = [], ""
+            while True:
+                answer = await files.List(pb.ListRequest(path="/p", page_size=1, page_token=token))
+                paths += [entry.path for entry in answer.entries]
+                token = answer.next_page_token
+                if not token:
+                    break
+            assert sorted(paths) in (["/p/a", "/p/keep"], ["/p/b", "/p/keep"])
+            seen += 1
+        return seen
+
+    async def ask_for_both() -> int:
+        seen = 0
+        while moving:
+            answer = await files.BatchStat(pb.BatchStatRequest(paths=["/p/a", "/p/b", "/p/a/7", "/p/b/7"]))
+            there = [result.HasField("entry") for result in answer.results]
+            assert there in ([True, False, True, False], [False, True, False, True])
+            seen += 1
+        return seen
+
+    _, *seen = await asyncio.gather(
+        move(), look(recursive=False), look(recursive=True), turn_pages(), turn_pages(), ask_for_both()
+    )
     assert all(seen)

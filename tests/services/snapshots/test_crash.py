@@ -66,6 +66,13 @@ def contents(client: Client, path: str) -> dict[str, bytes]:
     return {one.removeprefix(path): result.data for one, result in zip(paths, read, strict=True)}
 
 
+def sound(client: Client) -> bool:
+    """Whether a check of the whole tree, its bytes included, finds nothing."""
+    answers = list(client.maintenance.check(read=True))
+    assert [answer.finding for answer in answers if answer.HasField("finding")] == []
+    return answers[-1].HasField("summary")
+
+
 @pytest.mark.parametrize("entries", [1, 9, 17])
 def test_a_node_killed_while_it_restores_has_the_old_tree_or_the_new_one(node: ServedNode, entries: int) -> None:
     with Client(node.endpoint) as client:
@@ -84,6 +91,7 @@ def test_a_node_killed_while_it_restores_has_the_old_tree_or_the_new_one(node: S
         assert client.files.stat("/d").ino == done.entry.ino
         assert contents(client, "/d") == FILES
         assert list(client.snapshots.diff(made.id)) == []
+        assert sound(client)
 
 
 @pytest.mark.parametrize("entries", [1, 2])
@@ -103,3 +111,4 @@ def test_a_node_killed_while_it_photographs_has_the_snapshot_whole_or_not_at_all
         client.snapshots.branch(done.id, f"/again-{entries}")
         assert contents(client, f"/again-{entries}") == now
         client.files.delete(f"/d/1/more-{entries}")
+        assert sound(client)

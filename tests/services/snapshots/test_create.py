@@ -20,7 +20,7 @@ from quartet_server.files.service import FileService
 from quartet_server.meta.snapshot import Snapshot
 from quartet_server.objects.digest import Digest
 from quartet_server.objects.memory import MemoryBlobs
-from quartet_server.snapshots import create, history, keys
+from quartet_server.snapshots import history, keys
 from quartet_server.snapshots.building import Builder, Filling
 from quartet_server.snapshots.directories import Directories
 from quartet_server.snapshots.living import Living
@@ -326,9 +326,8 @@ async def test_more_changes_than_are_worth_it_are_not_followed(at: Port, monkeyp
 
 
 async def test_a_snapshot_that_lasts_asks_again_for_its_blobs(
-    at: Port, blobs: MemoryBlobs, monkeypatch: pytest.MonkeyPatch
+    store: Metastore, blobs: MemoryBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(create, "SETTLED", -1.0)
     asked: set[Digest] = set()
     missing = blobs.missing
 
@@ -336,11 +335,14 @@ async def test_a_snapshot_that_lasts_asks_again_for_its_blobs(
         asked.update(some := list(digests))
         return await missing(zone, some)
 
-    await at.fill("/d/", "/d/small")
-    await write(at.files, "/d/f", noise(3 * MIB))
-    await at.create("/d")
-    monkeypatch.setattr(blobs, "missing", noting)
-    await at.create("/d")
+    files = FileService(store, lambda: Timestamp(seconds=1), blobs)
+    slow = SnapshotService(store, lambda: Timestamp(seconds=1), blobs, _ids(), "node:1", settled=-1.0)
+    async with port(files, slow) as at:
+        await at.fill("/d/", "/d/small")
+        await write(at.files, "/d/f", noise(3 * MIB))
+        await at.create("/d")
+        monkeypatch.setattr(blobs, "missing", noting)
+        await at.create("/d")
     assert asked == {info.digest for info in await blobs.scan("default")}
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import time
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.message import DecodeError
-from harness.contents import MIB, noise, write
+from harness.contents import MIB, noise, read, write
 from harness.failures import fails
 from harness.snapshots import Port
 from hypothesis import given
@@ -21,9 +23,11 @@ from quartet_server.files.contents.holding import HeldByFiles
 from quartet_server.files.reclaim import Reclaimer
 from quartet_server.objects.composed import ComposedBlobs, Compositions
 from quartet_server.objects.digest import Digest
+from quartet_server.objects.gc.collector import Collector
 from quartet_server.objects.memory import MemoryBlobs
 from quartet_server.snapshots import holding, nodes
 from quartet_server.snapshots.directories import entries
+from quartet_server.snapshots.forgetting import Forgetting
 from quartet_server.snapshots.holding import HeldBySnapshots
 
 from raftmeta.metastore import Metastore
@@ -71,6 +75,36 @@ async def test_a_snapshot_holds_its_blobs_until_it_is_given_up(
     assert await held.held("default", its) == set()
 
 
+async def test_the_collector_leaves_what_a_snapshot_leads_to_and_takes_it_when_it_is_given_up(
+    at: Port, store: Metastore, blobs: MemoryBlobs
+) -> None:
+    data = noise(5 * MIB)
+    await at.fill("/d/", "/d/small", "/d/s/", "/d/s/a")
+    await write(at.files, "/d/large", data)
+    made = await at.create("/d")
+    await remove(at, store, "/d")
+    holders = (HeldBySnapshots(store, blobs), HeldByFiles(store, blobs))
+    collector = Collector(blobs, holders, -3600.0, clock=time.time, draw=random.Random(1).randbytes)  # all is old
+
+    async def rounds() -> None:
+        for _ in range(3):
+            async for _ in collector.run("default", dry=False):
+                pass
+
+    before = await every(blobs)
+    await rounds()
+    assert await every(blobs) == before
+    await at.branch(made.id, "/again")
+    assert (await at.read(made.id, "/large"), await at.read(made.id, "/s/a")) == (data, b"/d/s/a")
+    await at.snapshots.DeleteSnapshot(pb.DeleteSnapshotRequest(snapshot=made.id))
+    await rounds()
+    assert await read(at.files, "/again/large") == data
+    await remove(at, store, "/again")
+    await rounds()
+    assert await every(blobs) == set()
+    assert await Forgetting(store, Compositions(store), blobs).look() == 1
+
+
 async def test_what_snapshots_share_is_looked_at_once(
     at: Port, store: Metastore, blobs: MemoryBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,12 +149,12 @@ async def test_a_file_of_several_chunks_is_read_by_its_own_digest_and_kept_once(
     assert kept < len(data) + 10_000
     name = f"blobs/{hashlib.sha256(data).hexdigest()}/{len(data)}"
 
-    async def read(**request: Any) -> bytes:
+    async def streamed(**request: Any) -> bytes:
         answers = at.bytes.Read(bytestream_pb2.ReadRequest(resource_name=name, **request))
         return b"".join([answer.data async for answer in answers])
 
-    assert await read() == data
-    assert await read(read_offset=3_000_000, read_limit=777) == data[3_000_000:][:777]
+    assert await streamed() == data
+    assert await streamed(read_offset=3_000_000, read_limit=777) == data[3_000_000:][:777]
     missing = cas_pb2.FindMissingBlobsRequest(blob_digests=[message(data), message(b"not there" * 9999)])
     assert len((await at.cas.FindMissingBlobs(missing)).missing_blob_digests) == 1
     chunks = (await at.cas.SplitBlob(cas_pb2.SplitBlobRequest(blob_digest=message(data)))).chunk_digests
@@ -213,13 +247,13 @@ async def test_whatever_a_directory_says_is_read_or_refused_as_damaged(directory
 
 def read_all(directory: tree_pb2.Directory) -> None:
     """Read everything that a Directory says; only one error may come of it."""
-    for read in (
+    for look in (
         lambda: list(entries(directory)),
         lambda: nodes.read_directory("", Digest.of(b""), directory),
         lambda: nodes.counted(directory.files, 0, directory.symlinks),
         lambda: nodes.values_of(directory.node_properties),
     ):
         try:
-            read()
+            look()
         except SnapshotDamaged:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -11,15 +12,19 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from harness.contents import MIB, noise, read, write
 from harness.failures import fails
-from harness.snapshots import Port
+from harness.snapshots import Port, port
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quartet.files.v1 import files_pb2
 from quartet.snapshots.v1 import snapshots_pb2 as pb
+from quartet.workspaces.v1 import workspaces_pb2, workspaces_pb2_grpc
 from quartet_server.files.reclaim import Reclaimer
+from quartet_server.files.service import FileService
 from quartet_server.objects.digest import Digest
 from quartet_server.objects.memory import MemoryBlobs
+from quartet_server.snapshots.service import SnapshotService
 from quartet_server.snapshots.staging import Stage, Stagehand
+from quartet_server.workspaces.service import WorkspaceService
 
 from raftmeta.etcd import rpc_pb2
 from raftmeta.metastore import Metastore
@@ -251,6 +256,22 @@ async def test_principals_roots_move_to_what_takes_the_place_of_theirs(at: Port)
     await at.files.SetPrincipalRoot(files_pb2.SetPrincipalRootRequest(principal="three", path="/d/t"))
     with fails(REFUSED, "PRINCIPAL_ROOT_LOST"):
         await at.restore(made.id)
+
+
+async def test_a_workspace_that_is_put_back_keeps_its_name(store: Metastore, blobs: MemoryBlobs) -> None:
+    ticks: Callable[[], Timestamp] = lambda: Timestamp(seconds=1)  # noqa: E731
+    snapshots = SnapshotService(store, ticks, blobs, lambda: uuid.uuid4().hex, "node:1")
+    places = WorkspaceService(store, ticks)
+    async with port(FileService(store, ticks, blobs), snapshots, places) as at:
+        workspaces = workspaces_pb2_grpc.WorkspaceServiceStub(at.channel)
+        await at.fill("/d/", "/d/a")
+        await workspaces.Register(workspaces_pb2.RegisterRequest(name="w", path="/d"))
+        made = await at.create("/d")
+        done = await at.restore(made.id)
+        found = await workspaces.Get(workspaces_pb2.GetRequest(name="w"))
+        assert (found.ino, found.path, found.gone) == (done.entry.ino, "/d", False)
+        await at.branch(made.id, "/e")
+        assert (await workspaces.Get(workspaces_pb2.GetRequest(name="w"))).path == "/d"
 
 
 async def test_writers_meanwhile_write_into_the_old_tree_or_the_new_one_and_are_not_lost_between(at: Port) -> None:

@@ -209,7 +209,7 @@ async def test_compaction_waits_for_the_observer_where_the_store_lets_it(desk: D
     await until(lambda: service.observer.told("default") >= last.revision)
     assert await desk.history("/f") == contents
     page = await desk.versions.ListVersions(pb.ListVersionsRequest(file=pb.Subject(path="/f")))
-    assert not page.gaps
+    assert not page.losses.gaps
     await service.stop()
 
 
@@ -228,11 +228,11 @@ async def test_what_others_made_the_store_forget_is_told_as_a_gap(desk: Desk) ->
     await desk.recorded()
     assert [one.generation for one in await desk.versions_of("/f")] == [7, 6, 5, 1]
     page = await desk.versions.ListVersions(pb.ListVersionsRequest(file=pb.Subject(path="/f")))
-    assert [gap.to_revision for gap in page.gaps] == [last.revision]
-    assert page.gaps[0].from_revision < last.revision
+    assert [gap.to_revision for gap in page.losses.gaps] == [last.revision]
+    assert page.losses.gaps[0].from_revision < last.revision
     later = await desk.write("/g", b"1")
     page = await desk.versions.ListVersions(pb.ListVersionsRequest(file=pb.Subject(ino=later.ino)))
-    assert not page.gaps
+    assert not page.losses.gaps
     await service.stop()
 
 

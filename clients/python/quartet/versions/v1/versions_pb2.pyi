@@ -222,6 +222,30 @@ class Gap(_message.Message):
 Global___Gap: _TypeAlias = Gap  # noqa: Y015
 
 @_typing.final
+class Losses(_message.Message):
+    """Losses tells where a file's history has gaps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GAPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def gaps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Gap]:
+        """The gaps, the earliest first; of the whole zone, as far as they may concern the file."""
+
+    def __init__(
+        self,
+        *,
+        gaps: _abc.Iterable[Global___Gap] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gaps", b"gaps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Losses: _TypeAlias = Losses  # noqa: Y015
+
+@_typing.final
 class ListVersionsRequest(_message.Message):
     """ListVersionsRequest asks for a page of a file's versions."""
 
@@ -268,7 +292,7 @@ class ListVersionsResponse(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     INO_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
-    GAPS_FIELD_NUMBER: _builtins.int
+    LOSSES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token of the next page; empty on the last one."""
     revision: _builtins.int
@@ -282,7 +306,7 @@ class ListVersionsResponse(_message.Message):
         """Versions, the newest first."""
 
     @_builtins.property
-    def gaps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Gap]:
+    def losses(self) -> Global___Losses:
         """What is lost of the file's history, on the last page."""
 
     def __init__(
@@ -293,11 +317,11 @@ class ListVersionsResponse(_message.Message):
         revision: _builtins.int = ...,
         ino: _builtins.int = ...,
         path: _builtins.str = ...,
-        gaps: _abc.Iterable[Global___Gap] | None = ...,
+        losses: Global___Losses | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["losses", b"losses"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gaps", b"gaps", "ino", b"ino", "next_page_token", b"next_page_token", "path", b"path", "revision", b"revision", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "losses", b"losses", "next_page_token", b"next_page_token", "path", b"path", "revision", b"revision", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -417,9 +441,9 @@ class AttributeChange(_message.Message):
     name: _builtins.str
     """Name of the field in quartet.files.v1.Attributes, or `writer`."""
     before: _builtins.str
-    """Before, as text; empty for unset."""
+    """Its value in the older version, as text; empty for unset."""
     after: _builtins.str
-    """After."""
+    """Its value in the newer one."""
     def __init__(
         self,
         *,
