@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
-from quartet._transport import Transport
+from quartet._errors import Unavailable
+from quartet._retry import Backoff
+from quartet._transport import Endpoint, Transport
 from quartet.maintenance.v1 import maintenance_pb2 as pb
+
+Answer = TypeVar("Answer")
 
 
 class Maintenance:
@@ -18,7 +24,7 @@ class Maintenance:
     def collect(self, *, run: bool = False, zones: Sequence[str] = ()) -> Iterator[pb.CollectResponse]:
         """Do a round over the blobs of one node, and yield how it goes; without `run` it only counts."""
         request = pb.CollectRequest(run=run, zones=zones)
-        yield from self._transport.stream(lambda at: at.maintenance.Collect, request)
+        yield from self._begun(lambda at: at.maintenance.Collect, request)
 
     def upkeep(self) -> pb.Upkeep:
         """Read what every node collected and scrubbed of late."""
@@ -27,11 +33,29 @@ class Maintenance:
     def check(self, path: str = "", *, repair: bool = False, read: bool = False) -> Iterator[pb.CheckResponse]:
         """Check the zone, or what is below a path, and yield progress, findings, and a summary; `read` reads every blob."""
         request = pb.CheckRequest(path=path, repair=repair, bytes=read)
-        yield from self._transport.stream(lambda at: at.maintenance.Check, request)
+        yield from self._begun(lambda at: at.maintenance.Check, request)
 
     def usage(self, path: str = "", *, depth: int = 0) -> Iterator[pb.GetUsageResponse]:
         """Measure a path and, `depth` levels down, what is below; yield rows, the path's own last."""
         request = pb.GetUsageRequest(path=path, depth=depth)
-        for row in self._transport.stream(lambda at: at.maintenance.GetUsage, request):
+        for row in self._begun(lambda at: at.maintenance.GetUsage, request):
             if row.path:
                 yield row
+
+    def _begun(
+        self, method: Callable[[Endpoint], Callable[..., Iterator[Answer]]], request: object
+    ) -> Iterator[Answer]:
+        """Yield what a stream tells; one that no node could begin is begun again, within the client's timeout."""
+        backoff, deadline = Backoff(), time.monotonic() + self._transport.timeout
+        while True:
+            begun = False
+            try:
+                for answer in self._transport.stream(method, request):
+                    begun = True
+                    yield answer
+            except Unavailable as error:
+                if begun or time.monotonic() >= deadline:
+                    raise
+                self._transport.rest(backoff.after(error))
+            else:
+                return

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from harness.contents import MIB, noise
 from harness.fleet import ServedNode
-from quartet import CallError, Client
+from quartet import CallError, Client, Digest
 from quartet.maintenance.v1 import maintenance_pb2
 
 FLAGS = ("--objects-gc-every", "0", "--objects-scrub-every", "0", "--objects-touch-seconds", "0")
@@ -132,13 +132,14 @@ def collected(client: Client) -> maintenance_pb2.Collection:
 
 def test_kills_at_any_moment_leave_a_clean_tree_every_acknowledged_byte_and_no_garbage(tmp_path: Path) -> None:
     node, promises, dice = ServedNode(tmp_path, "n1", *FLAGS), Promises(), random.Random(7)
-    rounds = 0
+    rounds, garbage = 0, list[Digest]()
     try:
         for life in range(3):
             node.start(*GRACE)
             with Client(node.endpoint, timeout=30) as client:
                 assert findings(client, read=False) == []
                 verify(client, promises)
+                garbage.append(client.objects.put(noise(100_000, 10_000 + life)))  # to which nobody will refer
             load = Load(node.endpoint, promises, life)
             before = promises.writes
             load.start()
@@ -158,6 +159,7 @@ def test_kills_at_any_moment_leave_a_clean_tree_every_acknowledged_byte_and_no_g
             assert findings(client, read=True) == []
             left = collected(client)
             assert left.examined == left.reached > 0
+            assert client.objects.stat_many(garbage) == ([], garbage)
             assert findings(client, read=True) == []
             verify(client, promises)
     finally:

@@ -14,7 +14,10 @@ from quartet.snapshots.v1 import snapshots_pb2 as pb
 from raftmeta.etcd import rpc_pb2
 from raftmeta.metastore import Metastore
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("store", ["embedded"], indirect=True),  # branches over a real etcd are in test_create
+]
 MISSING, INVALID = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT
 
 

@@ -29,7 +29,10 @@ from quartet_server.workspaces.service import WorkspaceService
 from raftmeta.etcd import rpc_pb2
 from raftmeta.metastore import Metastore
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("store", ["embedded"], indirect=True),  # branches over a real etcd are in test_create
+]
 REFUSED = grpc.StatusCode.FAILED_PRECONDITION
 
 
@@ -319,7 +322,6 @@ async def test_one_that_reads_meanwhile_sees_the_old_tree_or_the_new_one(at: Por
     assert seen <= {0, 50}
 
 
-@pytest.mark.parametrize("store", ["embedded"], indirect=True)
 @pytest.mark.parametrize("step", range(0, 12))
 async def test_a_restore_that_dies_anywhere_leaves_the_old_tree_and_nothing_else(
     at: Port, store: Metastore, monkeypatch: pytest.MonkeyPatch, step: int
@@ -442,7 +444,6 @@ _name = st.text(min_size=1, max_size=20).filter(
 )
 
 
-@pytest.mark.parametrize("store", ["embedded"], indirect=True)
 @settings(
     max_examples=20,
     deadline=None,

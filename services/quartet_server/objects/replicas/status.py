@@ -71,6 +71,8 @@ class ReplicaService(replicas_pb2_grpc.ReplicaServiceServicer):
                 if answer.HasField("repair_time"):
                     told.repair_time.CopyFrom(answer.repair_time)
             status.nodes.append(told)
+        if not all(node.settled for node in status.nodes if node.placed):
+            status.settled = False  # a node that has just come back with an empty disk knows it before the others
         return status
 
     async def _ask(self, node: int) -> peers_pb2.Status | str:
