@@ -16,7 +16,18 @@ from cyclopts import Parameter, default_name_transform
 
 from raftmeta.serving import CallLimits
 
-SERVICES = ("cluster", "files", "maintenance", "objects", "parsed", "settings", "snapshots", "versions", "workspaces")
+SERVICES = (
+    "cluster",
+    "files",
+    "maintenance",
+    "mounts",
+    "objects",
+    "parsed",
+    "settings",
+    "snapshots",
+    "versions",
+    "workspaces",
+)
 """Names that `services` takes: the domain services that a node can offer."""
 
 _SECRET = {("serve", "join")}
@@ -116,6 +127,8 @@ class Objects:
     """file:///DIR, memory://, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX; empty: objects/ in the data directory."""
     endpoint: str = ""
     """URL of an S3 server that is not Amazon's; credentials and region come from the environment, as AWS_ACCESS_KEY_ID."""
+    mounts: str = ""
+    """Beginnings of URLs that may be mounted, as s3://team/,file:///srv/blobs, and endpoints, comma-separated; empty: nothing may."""
     require_conditional_writes: bool = False
     """Refuse to start on a bucket whose server ignores the conditions of writes, instead of saying so."""
     pack_bytes: int = 64 * 1024**2

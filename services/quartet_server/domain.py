@@ -15,6 +15,8 @@ from raftmeta.metastore import Metastore
 if TYPE_CHECKING:  # a service that needs no member does not wait for Raft to be imported
     from quartet_server.objects.contract import BlobStore
     from quartet_server.objects.gc.upkeep import Upkeep
+    from quartet_server.objects.mounts.opened import OpenStores
+    from quartet_server.objects.mounts.referring import Referrer
     from quartet_server.objects.pins import Holder
     from raftmeta.node import Node as Member
 
@@ -36,6 +38,8 @@ class Resources:
         holders: Whatever keeps blobs from being deleted or collected, besides pins: all there are, whichever services the
             node offers, in the order that `Holder` asks for.
         upkeep: What collects the node's own store of blobs; None when no service of the node needs one.
+        mounts: What opens mounted stores; None where there is no store of blobs.
+        referrers: Whatever may have contents in mounted stores, files first.
         registry: What /metrics shows; None where nobody asks.
     """
 
@@ -49,6 +53,8 @@ class Resources:
     local_objects: BlobStore | None = None
     holders: Sequence[Holder] = ()
     upkeep: Upkeep | None = None
+    mounts: OpenStores | None = None
+    referrers: Sequence[Referrer] = ()
     registry: CollectorRegistry | None = None
 
 

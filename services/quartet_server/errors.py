@@ -5,14 +5,15 @@ QuartetError
 │                           DigestMismatch SizeMismatch FileTooLarge
 ├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
 ├── Unauthenticated         CertificateRequired
-├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid NodeRequired
+├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid NodeRequired MountRefused
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
-│                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound VersionNotFound WorkspaceNotFound
-├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists
+│                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound VersionNotFound
+│                           WorkspaceNotFound MountNotFound
+├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists MountExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
-│                           QuotaCrossed PrincipalRootLost SnapshotReferenced
+│                           QuotaCrossed PrincipalRootLost MountInUse MountUnreachable SnapshotReferenced
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
 │                           CollectionRunning PlacementStale
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
@@ -32,57 +33,13 @@ Services raise leaves; `raftmeta.errors.MetastoreError` may pass through them an
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from collections.abc import Iterator
 
 import grpc
 
+from quartet_server.failure import QuartetError as QuartetError
+
 _C = grpc.StatusCode
-
-
-class QuartetError(Exception):
-    """A call failed for a reason its caller can understand.
-
-    Attributes:
-        code: gRPC status code; a class attribute, the same for a whole branch.
-        reason: Name in `quartet.errors.v1.ErrorReason`, without the prefix; a class attribute, empty on branches.
-        message: What happened, one sentence for people, no trailing full stop.
-        metadata: Facts of the case for programs; keys are lowerCamel or snake_case, values text.
-        violations: Field path -> what is wrong with it; sent as google.rpc.BadRequest.
-        retry_after: Seconds after which trying again makes sense; sent as google.rpc.RetryInfo. None: nothing said.
-        hint: What to do next, naming the command that helps; sent as metadata "hint".
-    """
-
-    code: ClassVar[grpc.StatusCode] = _C.INTERNAL
-    reason: ClassVar[str] = ""
-    default_hint: ClassVar[str] = ""
-
-    def __init_subclass__(cls, *, code: grpc.StatusCode | None = None, hint: str = "") -> None:
-        """Take a branch's status code; give a leaf its reason and its usual hint."""
-        super().__init_subclass__()
-        if code is not None:
-            cls.code = code
-        else:
-            cls.reason = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=A)(?=[A-Z][a-z])", "_", cls.__name__).upper()
-            cls.default_hint = hint
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        hint: str | None = None,
-        violations: Mapping[str, str] | None = None,
-        retry_after: float | None = None,
-        **metadata: str | int,
-    ) -> None:
-        """Say what happened; keyword arguments that are not named here become metadata."""
-        super().__init__(message)
-        self.message = message
-        self.hint = self.default_hint if hint is None else hint
-        self.violations = dict(violations or {})
-        self.retry_after = retry_after
-        self.metadata = {key: str(value) for key, value in metadata.items()}
 
 
 class InvalidArgument(QuartetError, code=_C.INVALID_ARGUMENT):
@@ -174,6 +131,10 @@ class NodeRequired(PermissionDenied, hint="give the node a certificate of its ow
     """A call that only nodes of the cluster make to each other."""
 
 
+class MountRefused(PermissionDenied, hint="list it in objects.mounts of every node; quartet check"):
+    """The node's configuration does not let the store be mounted."""
+
+
 class NotFound(QuartetError, code=_C.NOT_FOUND):
     """The named thing is not there."""
 
@@ -226,6 +187,10 @@ class WorkspaceNotFound(NotFound, hint="quartet workspace ls"):
     """No workspace has the name, or the directory none."""
 
 
+class MountNotFound(NotFound, hint="quartet mounts"):
+    """No store is mounted under the name, or the number that a file's record names."""
+
+
 class AlreadyExists(QuartetError, code=_C.ALREADY_EXISTS):
     """The thing to create is there."""
 
@@ -244,6 +209,10 @@ class ZoneExists(AlreadyExists):
 
 class WorkspaceExists(AlreadyExists, hint="quartet workspace show NAME"):
     """The name, or the directory, has a registration."""
+
+
+class MountExists(AlreadyExists, hint="quartet mounts"):
+    """The name, the directory or the store has a mount."""
 
 
 class FailedPrecondition(QuartetError, code=_C.FAILED_PRECONDITION):
@@ -338,6 +307,14 @@ class ObjectsNotShared(
     FailedPrecondition, hint="name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"
 ):
     """A node with an external Metastore was to keep bytes on a disk that no other node sees."""
+
+
+class MountInUse(FailedPrecondition, hint="quartet unmount NAME --drain"):
+    """Something has its bytes in the mounted store, or the directory is a mount point."""
+
+
+class MountUnreachable(FailedPrecondition, hint="look at the URL, the endpoint and the credentials"):
+    """The store that is to be mounted does not answer, or does not let this node in."""
 
 
 class SnapshotReferenced(FailedPrecondition, hint="quartet snapshot ref rm NAME"):

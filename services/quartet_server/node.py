@@ -25,14 +25,20 @@ from quartet_server.config import Objects as Blobs
 from quartet_server.domain import Domain, Resources
 from quartet_server.files import service as files
 from quartet_server.files.contents.holding import HeldByFiles
+from quartet_server.files.mounting import MountedFiles
 from quartet_server.health import Health
 from quartet_server.http import HttpPort, application
 from quartet_server.maintenance import service as maintenance
+from quartet_server.mounts import service as mounts
 from quartet_server.objects import service as objects
 from quartet_server.objects.alone import SHARED, OneNodesBlobs
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.gc.metrics import UpkeepMetrics
 from quartet_server.objects.gc.upkeep import Upkeep
+from quartet_server.objects.mounts.opened import OpenStores
+from quartet_server.objects.mounts.reach import Reach
+from quartet_server.objects.mounts.referring import Referrer
+from quartet_server.objects.mounts.store import MountedBlobs
 from quartet_server.objects.opening import open_store, store_folder
 from quartet_server.objects.pins import Holder, Pins
 from quartet_server.objects.replicas.identity import store_id
@@ -52,6 +58,7 @@ from quartet_server.snapshots import service as snapshots
 from quartet_server.snapshots.holding import HeldBySnapshots
 from quartet_server.versions import service as versions
 from quartet_server.versions.holding import HeldByVersions
+from quartet_server.versions.mounting import MountedVersions
 from quartet_server.workspaces import service as workspaces
 from raftmeta import services as etcd
 from raftmeta.config import QUARTET_SPACE, NodeConfig
@@ -66,6 +73,7 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "cluster": cluster.start,
     "files": files.start,
     "maintenance": maintenance.start,
+    "mounts": mounts.start,
     "objects": objects.start,
     "parsed": parsed.start,
     "settings": settings.start,
@@ -75,7 +83,7 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
 }
 """Every domain service by the name that `--services` takes."""
 
-USES_OBJECTS = frozenset(("files", "maintenance", "objects", "parsed", "snapshots", "versions"))
+USES_OBJECTS = frozenset(("files", "maintenance", "mounts", "objects", "parsed", "snapshots", "versions"))
 """Services that need the store of blobs."""
 
 EXTERNAL_PREFIX = b"quartet/"
@@ -94,6 +102,7 @@ class RunningNode:
         http_address: HOST:PORT of the HTTP port in use; None without one.
         member: Its end of the cluster; None with an external store.
         metastore: Quartet's own keyspace.
+        blobs: Its stores of blobs, mounted ones by their address; None without any.
         readiness: Whether it can do its work, and why not.
         registry: What /metrics shows.
     """
@@ -105,6 +114,7 @@ class RunningNode:
         self.http_address: Address | None = None
         self.member: Member | None = None
         self.metastore: Metastore
+        self.blobs: BlobStore | None = None
         self.readiness = Readiness()
         self.registry = CollectorRegistry()
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -169,7 +179,10 @@ class RunningNode:
         if USES_OBJECTS.intersection(config.services):
             blobs, local, names = await self._open_objects(server, tls)
             foreign += names
-        domains = await self._start_domains(server, blobs, local)
+        stores = self._open_mounts() if blobs is not None else None
+        if blobs is not None and stores is not None:
+            self.blobs = blobs = MountedBlobs(blobs, stores)
+        domains = await self._start_domains(server, blobs, local, stores)
         health = Health([*(name for domain in domains for name in domain.names), *foreign])
         health.add_to(server)
         await server.start()
@@ -268,7 +281,7 @@ class RunningNode:
         return upkeep
 
     async def _start_domains(
-        self, server: aio.Server, blobs: BlobStore | None, local: BlobStore | None
+        self, server: aio.Server, blobs: BlobStore | None, local: BlobStore | None, stores: OpenStores | None
     ) -> list[Domain]:
         holders = self._holders(blobs) if blobs is not None else ()
         resources = Resources(
@@ -278,10 +291,12 @@ class RunningNode:
             local_objects=local,
             holders=holders,
             upkeep=self._start_upkeep(local, holders) if local is not None else None,
+            referrers=self._referrers(blobs) if blobs is not None else (),
             member=self.member,
             address=self.advertised,
             clock=time.time,
             new_id=new_id,
+            mounts=stores,
             registry=self.registry,
         )
         domains = []
@@ -303,6 +318,25 @@ class RunningNode:
             HeldByFiles(self.metastore, blobs),
             HeldByVersions(self.metastore, blobs, time.time, idle),
         )
+
+    def _open_mounts(self) -> OpenStores:
+        """Begin to open mounted stores when they are needed, and to tell which are reached."""
+        stores = OpenStores(self.metastore, self.config, self._nodes)
+        self._undo.push_async_callback(stores.close)
+        reach = Reach(self.metastore, stores)
+        self._undo.push_async_callback(reach.close)
+        reach.start()
+        return stores
+
+    def _nodes(self) -> int:
+        """How many nodes share the Metastore; 0 if that is not known."""
+        return len(self.member.status().members) if self.member is not None else 0
+
+    def _referrers(self, blobs: BlobStore) -> tuple[Referrer, ...]:
+        """Return what may have contents in mounted stores, in the same order as holders."""
+        idle = versions.LATER if self.member is None else versions.SOON
+        held = HeldByVersions(self.metastore, blobs, time.time, idle)
+        return MountedFiles(self.metastore, blobs), MountedVersions(self.metastore, blobs, held)
 
     @property
     def advertised(self) -> str:

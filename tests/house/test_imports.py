@@ -15,15 +15,17 @@ PILLAR = (
     "quartet_server.objects.digest",
     "quartet_server.objects.chunking",
     "quartet_server.objects.composed",
+    "quartet_server.objects.mounts",
 )
-"""What a domain service may know of the ObjectStore: its contract, its names, where large contents are cut and how they are noted."""
+"""What a domain service may know of the ObjectStore: its contract, its names, where large contents are cut and how they are noted,
+and what is mounted."""
 MEMBERSHIP = {
     "cluster": ("raftmeta.consensus.contract", "raftmeta.identity", "raftmeta.pki"),
     "objects": ("raftmeta.consensus.contract",),
 }
 """What a domain may know besides: who lets members in has to know what a member is, and to sign its certificate; who
 spreads blobs over the members has to know them."""
-TREE = ("quartet_server.files.places",)
+TREE = ("quartet_server.files.places", "quartet_server.files.mounting")
 """What a domain service may know of the tree of files: where paths lead, and where a directory is now."""
 KNOWN = {
     "maintenance": ("quartet_server.files", "quartet_server.objects.gc"),

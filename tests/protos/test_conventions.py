@@ -28,6 +28,7 @@ READS = (
 )
 UNPAGED = {
     "quartet.files.v1.FileService.ListXattrs": "an entry has at most 64 of them",
+    "quartet.mounts.v1.MountService.ListMounts": "a zone has at most 64 of them",
     "quartet.cluster.v1.ClusterService.ListZones": "an operator's call; tenants are counted in tens",
 }
 SAFE_TWICE = {
@@ -59,6 +60,7 @@ SAFE_TWICE = {
     "quartet.cluster.v1.ClusterService.Leave": "who has left cannot leave again",
     "quartet.cluster.v1.ClusterService.TransferLeadership": "whoever leads already need not take over",
     "quartet.cluster.v1.ClusterService.CreateZone": "the zone's name makes a second creation an ALREADY_EXISTS",
+    "quartet.mounts.v1.MountService.Unmount": "a mount that is gone is not found again",
     "quartet.parsed.v1.ParsedService.PutParsed": "a second put keeps the same entry",
     "quartet.parsed.v1.ParsedService.DeleteParsed": "an entry that is gone cannot be forgotten again",
     "quartet.settings.v1.SettingsService.RotateKey": "a second rotation is one key more and no value less",

@@ -35,6 +35,7 @@ COMMANDS = [
     *(["quota", word] for word in ("set", "show", "rm")),
     *(["xattr", word] for word in ("list", "get", "set", "rm")),
     *(["workspace", word] for word in ("register", "ls", "show", "rm", "load")),
+    *([word] for word in ("mount", "unmount", "mounts")),
     *(["root", word] for word in ("set", "list", "rm")),
     *([word] for word in ("ls", "find", "stat", "mkdir", "touch", "ln", "rm", "mv", "tree")),
 ]

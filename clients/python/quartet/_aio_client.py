@@ -9,6 +9,7 @@ from types import TracebackType
 from quartet._aio_cluster import AsyncCluster
 from quartet._aio_files import AsyncFiles
 from quartet._aio_maintenance import AsyncMaintenance
+from quartet._aio_mounts import AsyncMounts
 from quartet._aio_objects import AsyncObjects
 from quartet._aio_parsed import AsyncParsed
 from quartet._aio_settings import AsyncSettings
@@ -69,6 +70,7 @@ class AsyncClient:
         self.maintenance = AsyncMaintenance(self._transport)
         self.versions = AsyncVersions(self._transport)
         self.workspaces = AsyncWorkspaces(self._transport)
+        self.mounts = AsyncMounts(self._transport)
         self.parsed = AsyncParsed(self._transport)
 
     async def close(self) -> None:

@@ -17,6 +17,7 @@ from quartet._transport import unreachable
 from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.maintenance.v1 import maintenance_pb2_grpc
+from quartet.mounts.v1 import mounts_pb2_grpc
 from quartet.objects.replicas.v1 import replicas_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from quartet.cluster.v1.cluster_pb2_grpc import ClusterServiceAsyncStub
     from quartet.files.v1.files_pb2_grpc import FileServiceAsyncStub
     from quartet.maintenance.v1.maintenance_pb2_grpc import MaintenanceServiceAsyncStub
+    from quartet.mounts.v1.mounts_pb2_grpc import MountServiceAsyncStub
     from quartet.objects.replicas.v1.replicas_pb2_grpc import ReplicaServiceAsyncStub
     from quartet.objects.v1.objects_pb2_grpc import ObjectServiceAsyncStub
     from quartet.parsed.v1.parsed_pb2_grpc import ParsedServiceAsyncStub
@@ -69,6 +71,7 @@ class Endpoint:
         self.snapshots: SnapshotServiceAsyncStub = snapshots_pb2_grpc.SnapshotServiceStub(self.channel)
         self.replicas: ReplicaServiceAsyncStub = replicas_pb2_grpc.ReplicaServiceStub(self.channel)
         self.maintenance: MaintenanceServiceAsyncStub = maintenance_pb2_grpc.MaintenanceServiceStub(self.channel)
+        self.mounts: MountServiceAsyncStub = mounts_pb2_grpc.MountServiceStub(self.channel)
         self.versions: VersionServiceAsyncStub = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed: ParsedServiceAsyncStub = parsed_pb2_grpc.ParsedServiceStub(self.channel)
         self.workspaces: WorkspaceServiceAsyncStub = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)

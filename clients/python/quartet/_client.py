@@ -9,6 +9,7 @@ from quartet._cluster import Cluster
 from quartet._files import Files
 from quartet._maintenance import Maintenance
 from quartet._memory import MEMORY, MemoryNode
+from quartet._mounts import Mounts
 from quartet._objects import Objects
 from quartet._options import TLS, Options, endpoints_of
 from quartet._parsed import Parsed
@@ -40,6 +41,7 @@ class Client:
         maintenance: Collection, checks, and what takes how much room.
         versions: What files were before.
         workspaces: Directories that have a name.
+        mounts: Stores of blobs at directories.
         parsed: What parsers made of files, for a while.
     """
 
@@ -94,6 +96,7 @@ class Client:
         self.maintenance = Maintenance(self._transport)
         self.versions = Versions(self._transport)
         self.workspaces = Workspaces(self._transport)
+        self.mounts = Mounts(self._transport)
         self.parsed = Parsed(self._transport)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from quartet._retry import Backoff, repeatable
 from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.maintenance.v1 import maintenance_pb2_grpc
+from quartet.mounts.v1 import mounts_pb2_grpc
 from quartet.objects.replicas.v1 import replicas_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
@@ -51,6 +52,7 @@ class Endpoint:
         self.snapshots = snapshots_pb2_grpc.SnapshotServiceStub(self.channel)
         self.replicas = replicas_pb2_grpc.ReplicaServiceStub(self.channel)
         self.maintenance = maintenance_pb2_grpc.MaintenanceServiceStub(self.channel)
+        self.mounts = mounts_pb2_grpc.MountServiceStub(self.channel)
         self.versions = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed = parsed_pb2_grpc.ParsedServiceStub(self.channel)
         self.workspaces = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)

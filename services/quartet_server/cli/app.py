@@ -20,6 +20,7 @@ from quartet_server.cli import (
     demo,
     files,
     maintenance,
+    mounts,
     nodes,
     objects,
     quotas,
@@ -71,6 +72,7 @@ def create(environ: Mapping[str, str]) -> App:
     objects.register(app)
     maintenance.register(app)
     workspaces.register(app)
+    mounts.register(app)
     nodes.register(app)
     demo.register(app)
     return app

@@ -8,8 +8,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
-from quartet_server.errors import DirectoryNotEmpty, FieldInvalid, RootFixed
+from quartet_server.errors import DirectoryNotEmpty, FieldInvalid, MountInUse, RootFixed
 from quartet_server.files import keys, paths, quotas, records
+from quartet_server.files.paths import Path
 from quartet_server.files.quotas import Charges, Ids
 from quartet_server.files.resolve import Resolver
 from quartet_server.files.steps import Step
@@ -39,6 +40,7 @@ async def delete(tree: Tree, zone: str, request: pb.DeleteRequest, claim: Claim 
 
     async def build(snapshot: Snapshot) -> Plan[pb.DeleteResponse]:
         walk = (await Resolver(zone, snapshot).walk(path)).demand()
+        demand_no_mount(path, walk.steps[-1])
         plan = Plan(pb.DeleteResponse(ino=walk.ino), walk.compares(), [ops.delete(walk.steps[-1].key)])
         if request.if_match or request.if_none_match:
             key = keys.inode(zone, walk.ino)
@@ -78,6 +80,12 @@ async def delete(tree: Tree, zone: str, request: pb.DeleteRequest, claim: Claim 
     answer, revision = await write(tree, zone, request, pb.DeleteResponse, build, claim)
     answer.revision = revision
     return answer
+
+
+def demand_no_mount(path: Path, gone: Step) -> None:
+    """Demand that what is to go is no mount point. Raises MountInUse."""
+    if gone.mount:
+        raise MountInUse(f"a store is mounted at {path}", path=str(path))
 
 
 async def release(

@@ -13,6 +13,7 @@
     A                             -> 8 bytes      next inode number that no node has leased
     K  request id [NUL part]      -> Recorded     answers of requests that carry an id, on a lease
     N  ino                        -> empty        guards the number of an inode's extended attributes
+    M  (objects/mounts/records.py)                stores that are mounted
     V                             -> see versions/keys.py
     W  (workspaces/keys.py)                       directories that have a name
     (/system/reclaim/ zone ino)   -> Detached     subtrees that wait to be deleted

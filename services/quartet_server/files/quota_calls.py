@@ -181,11 +181,7 @@ async def _find(zone: str, snapshot: Snapshot, path: Path) -> _Found:
 
 def _entry(walk: Walk, quota: int) -> rpc_pb2.RequestOp:
     """Return the write of the directory's entry with another quota."""
-    step = walk.steps[-1]
-    dentry = storage_pb2.Dentry(ino=step.ino, type=step.type, quota=quota)
-    if step.name.encode() != keys.parse(step.key).rest:
-        dentry.spelling = step.name
-    return ops.put(step.key, dentry.SerializeToString())
+    return walk.steps[-1].written(quota=quota)
 
 
 def _told(found: _Found, revision: int) -> pb.Quota:

@@ -91,11 +91,18 @@ def writes(
 
 
 def link(
-    zone: str, parent: int, key: bytes, name: str, ino: int, kind: pb.EntryType.ValueType, quota: int = 0
+    zone: str,
+    parent: int,
+    key: bytes,
+    name: str,
+    ino: int,
+    kind: pb.EntryType.ValueType,
+    quota: int = 0,
+    mount: int = 0,
 ) -> rpc_pb2.RequestOp:
-    """Return the write of a dentry; `key` is the NFC form of `name`, `quota` the number of the directory's quota."""
+    """Return the write of a dentry; `key` is the NFC form of `name`, `quota` and `mount` the numbers that the directory has."""
     spelling = "" if name.encode() == key else name
-    value = storage_pb2.Dentry(ino=ino, type=kind, spelling=spelling, quota=quota).SerializeToString()
+    value = storage_pb2.Dentry(ino=ino, type=kind, spelling=spelling, quota=quota, mount=mount).SerializeToString()
     return ops.put(keys.dentry(zone, parent, key), value)
 
 

@@ -19,7 +19,7 @@ from quartet_server.errors import (
     RootFixed,
 )
 from quartet_server.files import keys, paths, quotas, records
-from quartet_server.files.delete import release
+from quartet_server.files.delete import demand_no_mount, release
 from quartet_server.files.paths import Path
 from quartet_server.files.quotas import Charges, Ids
 from quartet_server.files.resolve import Resolver, Walk
@@ -156,7 +156,14 @@ def _respell(zone: str, old: _End, new: _End) -> Plan[pb.RenameResponse]:
     """Plan another spelling of what is the same name."""
     assert old.step is not None
     link = records.link(
-        zone, old.parent, old.path.keys[-1], new.path.names[-1], old.step.ino, old.step.type, old.step.quota
+        zone,
+        old.parent,
+        old.path.keys[-1],
+        new.path.names[-1],
+        old.step.ino,
+        old.step.type,
+        old.step.quota,
+        old.step.mount,
     )
     return Plan(pb.RenameResponse(ino=old.step.ino), _merged(old, new), [link])
 
@@ -167,6 +174,7 @@ async def _move(zone: str, snapshot: Snapshot, old: _End, new: _End) -> Plan[pb.
     plan = Plan(pb.RenameResponse(ino=old.step.ino), _merged(old, new))
     charges = Charges()
     if (victim := new.step) is not None:
+        demand_no_mount(new.path, victim)
         into, moved = victim.type == records.DIRECTORY, old.step.type == records.DIRECTORY
         if into and not moved:
             raise IsADirectory(f"{new.path} is a directory", path=str(new.path))
@@ -212,7 +220,7 @@ def _place(zone: str, end: _End, name: str, step: Step) -> list[rpc_pb2.RequestO
     """Return the writes that put what is at `step` to the place `end`."""
     key = end.path.keys[-1]
     return [
-        records.link(zone, end.parent, key, name, step.ino, step.type, step.quota),
+        records.link(zone, end.parent, key, name, step.ino, step.type, step.quota, step.mount),
         ops.put(keys.parent(zone, step.ino), storage_pb2.Parent(ino=end.parent, name=key.decode()).SerializeToString()),
     ]
 

@@ -58,6 +58,11 @@ class Walk:
         return self.base.steps + self.steps
 
     @property
+    def mount(self) -> int:
+        """Number of the mounted store for contents at the end of the path; 0 for the cluster's own."""
+        return next((step.mount for step in reversed(self.chain) if step.mount), 0)
+
+    @property
     def reached(self) -> Path:
         """The part of the path that was found."""
         return self.path.first(len(self.steps))

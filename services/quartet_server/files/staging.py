@@ -13,6 +13,7 @@ from quartet_server.files import keys, records
 from quartet_server.files.tree import Tree
 from quartet_server.meta import ops
 from quartet_server.meta.snapshot import Snapshot
+from quartet_server.objects.mounts import records as mounts
 from raftmeta.etcd import rpc_pb2
 from raftmeta.metastore import Metastore
 
@@ -52,6 +53,7 @@ class Staging:
         self._in_order: list[list[rpc_pb2.RequestOp]] = []
         self._side_by_side: list[list[rpc_pb2.RequestOp]] = []
         self._waiting = 0
+        self._mounted: dict[int, rpc_pb2.Compare] = {}
         self.ino = ino
         self.bytes = 0
         self.inodes = 0
@@ -62,7 +64,7 @@ class Staging:
         ino = (await tree.inos.take(zone, 1))[0]
         staging = cls(tree, zone, ino, top)
         await tree.store.put(rpc_pb2.PutRequest(key=staging._key, value=staging._record()))
-        staging._count(top)
+        await staging._count(top)
         await staging.write([ops.put(keys.inode(zone, ino), top.SerializeToString())])
         return staging
 
@@ -84,7 +86,7 @@ class Staging:
         `key` is the NFC form of `name`; `others` writes its extended attributes. It is written some time before `finish`
         returns. Raises StagingLost, MetastoreError.
         """
-        self._count(inode)
+        await self._count(inode)
         of_inode, link, pointer = records.writes(self._zone, parent, key, name, ino, inode)
         group = [link, of_inode, pointer, *others]  # in this order: what has no entry would not be found to be deleted
         small = len(group) < ops.LIMIT and sum(one.ByteSize() for one in group) <= _BYTES
@@ -141,7 +143,11 @@ class Staging:
         """Give up what is staged, if it was not shown; the reclaimer deletes it. Raises MetastoreError."""
         await _give_up(self._tree.store, self._key, ops.exists(self._key))
 
-    def _count(self, inode: storage_pb2.Inode) -> None:
+    async def _count(self, inode: storage_pb2.Inode) -> None:
+        """Count an inode; from now on every write holds the mount of the store that its bytes are in."""
+        store = inode.content.store
+        if store and store not in self._mounted:
+            self._mounted[store] = await mounts.guard(Snapshot(self._tree.store), self._zone, store)
         self.inodes += 1
         self.bytes += inode.attributes.size
 
@@ -149,7 +155,7 @@ class Staging:
         return storage_pb2.Detached(time=self._tree.now()).SerializeToString()
 
     async def _commit(self, operations: list[rpc_pb2.RequestOp]) -> None:
-        request = rpc_pb2.TxnRequest(compare=[ops.exists(self._key)], success=operations)
+        request = rpc_pb2.TxnRequest(compare=[ops.exists(self._key), *self._mounted.values()], success=operations)
         if not (await self._tree.store.txn(request)).succeeded:
             raise _lost()
 

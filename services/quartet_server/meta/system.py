@@ -14,6 +14,8 @@ REQUESTS = b"/system/requests/"
 OBJECTS = b"/system/objects/"
 UPKEEP = b"/system/upkeep/"
 COLLECTING = b"/system/collecting"
+MOUNTS = b"/system/mounts/"
+REACH = b"/system/reach/"
 
 
 def zone(name: str) -> bytes:

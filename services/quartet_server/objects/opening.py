@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -36,6 +36,7 @@ async def open_store(
     clock: Callable[[], float] = time.time,
     draw: Callable[[int], bytes] = os.urandom,
     say: Callable[[str], None] = lambda text: None,
+    options: Mapping[str, str] | None = None,
 ) -> BlobStore:
     """Open the store that `config.objects` names.
 
@@ -45,6 +46,7 @@ async def open_store(
         draw: Returns so many bytes that nobody can guess.
         say: Told, one sentence at a time, what an operator should know: damage that was found, conditions that the server
             of a bucket ignores.
+        options: Options of the client of a bucket, as `aws_access_key_id`, which win over the environment's.
 
     Raises:
         FieldInvalid: The configuration is wrong; the field is `objects.KEY`.
@@ -91,4 +93,5 @@ async def open_store(
         clock=clock,
         draw=draw,
         say=say,
+        options=options or {},
     )

@@ -10,6 +10,8 @@ from quartet.wire.reapi import tree_pb2
 
 from quartet_server.errors import BlobNotFound, ContentLost, LimitReached
 from quartet_server.files.contents.body import chunks_of
+from quartet_server.files.contents.contents import Contents
+from quartet_server.files.paths import Path
 from quartet_server.objects.contract import BlobStore, Put
 from quartet_server.objects.digest import Digest
 from quartet_server.snapshots import nodes
@@ -39,6 +41,12 @@ class Filling:
     _puts: dict[Digest, Put] = field(default_factory=dict)
     _size: int = 0
     _touches: dict[Digest, int] = field(default_factory=dict)
+
+    async def fetch(self, ino: int, inode: storage_pb2.Inode) -> None:
+        """See `Sink`. Raises ContentLost."""
+        contents, path = Contents(self.blobs), Path((f"inode {ino}",), (b"",))
+        body = await contents.moved(self.zone, path, await contents.load(self.zone, path, inode), 0)
+        await contents.refer(self.zone, body)
 
     async def put(self, digest: Digest, data: bytes) -> None:
         """See `Sink`."""

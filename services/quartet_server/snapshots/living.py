@@ -32,6 +32,9 @@ class Sink(Protocol):
     Errors are those of the store of blobs.
     """
 
+    async def fetch(self, ino: int, inode: storage_pb2.Inode) -> None:
+        """Bring what a file consists of from the mounted store that it is in, as its content says, to where snapshots are kept."""
+
     async def put(self, digest: Digest, data: bytes) -> None:
         """Keep bytes that are in no blob yet."""
 
@@ -44,6 +47,9 @@ class Sink(Protocol):
 
 class Nowhere:
     """A sink for who only looks."""
+
+    async def fetch(self, ino: int, inode: storage_pb2.Inode) -> None:
+        """Forget it."""
 
     async def put(self, digest: Digest, data: bytes) -> None:
         """Forget it."""
@@ -218,6 +224,8 @@ class Living:
         if not inode.HasField("content") or not inode.attributes.size:
             return None
         content, whole = inode.content, Digest(inode.attributes.digest, inode.attributes.size)
+        if content.store:
+            await self._sink.fetch(ino, inode)
         if content.inline:
             await self._sink.put(whole, content.inline)
             return None

@@ -163,7 +163,8 @@ class Archive:
                 end_revision=kv.mod_revision,
                 resource_type=pb.RESOURCE_TYPE_FILE,
             )
-            told.append(Generation(ino, record, inode.update_time.seconds))
+            if record.inode.gen != inode.gen:  # else its bytes were moved to another store
+                told.append(Generation(ino, record, inode.update_time.seconds))
             kv, inode = before, record.inode
         return told
 

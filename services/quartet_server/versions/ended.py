@@ -78,6 +78,8 @@ async def ended(store: Metastore, zone: str, change: Changes, clock: Callable[[]
         before = files_storage.Inode.FromString(event.prev_kv.value)
         if before.type != records.FILE:
             continue
+        if not deleted and files_storage.Inode.FromString(event.kv.value).gen == before.gen:
+            continue  # its bytes were moved to another store: it is the same version
         record = storage_pb2.Record(
             inode=before,
             revision=event.prev_kv.mod_revision,

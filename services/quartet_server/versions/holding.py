@@ -14,6 +14,7 @@ from quartet_server.meta import ops
 from quartet_server.meta.snapshot import Snapshot
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.digest import Digest
+from quartet_server.objects.mounts.addresses import address
 from quartet_server.versions import keys
 from quartet_server.versions.ended import tail
 from quartet_server.versions.observer import recorded_to
@@ -45,7 +46,7 @@ class HeldByVersions:
         found: set[Digest] = set()
         if not wanted:
             return found
-        async with aclosing(self._contents(zone)) as contents:
+        async with aclosing(self.contents(zone)) as contents:
             async for content in contents:
                 found |= wanted.intersection(await self._of(zone, content, sure=False))
                 if found == wanted:
@@ -58,13 +59,13 @@ class HeldByVersions:
         Raises VersionsBehind when the observer lags so far that the collector must wait, ContentLost when a list of chunks
         is not there: what it led to cannot be known.
         """
-        async with aclosing(self._contents(zone)) as contents:
+        async with aclosing(self.contents(zone)) as contents:
             async for content in contents:
                 for digest in await self._of(zone, content, sure=True):
                     yield digest
 
-    async def _contents(self, zone: str) -> AsyncGenerator[files_storage.Content, None]:
-        """Yield the content of every version at one revision: recorded ones, and what ended since."""
+    async def contents(self, zone: str) -> AsyncGenerator[files_storage.Content, None]:
+        """Yield the content of every version at one revision: recorded ones, and what ended since. Raises VersionsBehind."""
         snapshot = Snapshot(self._store)
         after = await recorded_to(self._store, zone, snapshot)
         start = keys.records(zone)
@@ -89,7 +90,7 @@ class HeldByVersions:
         if content.HasField("list"):
             chunks.append(listed := Digest(content.list.hash, content.list.size))
             try:
-                data = await self._blobs.get(zone, listed)
+                data = await self._blobs.get(address(zone, content.store), listed)
             except (BlobNotFound, BlobCorrupt) as error:
                 if not sure:
                     return chunks

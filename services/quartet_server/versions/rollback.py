@@ -18,6 +18,8 @@ from quartet_server.meta.ledger import Claim
 from quartet_server.meta.mutation import Plan
 from quartet_server.meta.snapshot import Snapshot
 from quartet_server.objects.digest import Digest
+from quartet_server.objects.mounts import records as mounts
+from quartet_server.objects.mounts.addresses import address
 from quartet_server.versions.archive import Generation
 from quartet_server.versions.library import Library
 from quartet_server.versions.reading import label
@@ -57,7 +59,10 @@ async def rollback(library: Library, zone: str, request: pb.RollbackRequest, cla
             if not request.attributes:
                 own.mtime.CopyFrom(now)
 
-        return await placed(library.tree, zone, snapshot, walk, found, settle)
+        plan = await placed(library.tree, zone, snapshot, walk, found, settle)
+        if version.content.store:
+            plan.compares.append(await mounts.guard(snapshot, zone, version.content.store))
+        return plan
 
     entry, revision = await write(library.tree, zone, request, entries_pb2.Entry, build, claim)
     entry.revision = revision
@@ -77,6 +82,6 @@ async def _choose(library: Library, zone: str, request: pb.RollbackRequest, path
     wanted = [Digest(content.list.hash, content.list.size)] if content.HasField("list") else []
     wanted += (await library.contents.load(zone, name, one.inode)).chunks
     for i in range(0, len(wanted), _ASKED):
-        if missing := await blobs.missing(zone, wanted[i : i + _ASKED]):
+        if missing := await blobs.missing(address(zone, content.store), wanted[i : i + _ASKED]):
             raise ContentLost(f"bytes of {name} are gone", path=str(name), digest=str(missing[0]))
     return one

@@ -308,3 +308,12 @@ def test_workspaces_are_registered_found_declared_and_forgotten(quartet: Any, tm
         quartet("workspace", "register", "/ws", "--label", "x")
     assert caught.value.exit_code == 2
     quartet("rm", "-r", "--permanent", "/ws")
+
+
+def test_stores_are_mounted_listed_and_unmounted(quartet: Any) -> None:
+    assert quartet("mounts", "-o", "json") == []
+    with pytest.raises(CommandError, match="MOUNT_REFUSED") as caught:
+        quartet("mount", "qt:/archive", "s3://bucket", "--create")
+    assert "objects.mounts" in caught.value.hint
+    with pytest.raises(CommandError, match="MOUNT_NOT_FOUND"):
+        quartet("unmount", "archive", "--drain")

@@ -126,7 +126,9 @@ async def test_a_file_that_is_no_database_is_thrown_away_and_the_cache_goes_on(
     await cache.close()
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(seed=st.integers(0, 2**32))
 async def test_bytes_that_rot_on_the_disk_are_a_miss_and_never_an_answer(
     tmp_path_factory: pytest.TempPathFactory, seed: int
@@ -202,7 +204,7 @@ _steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=_steps)
 def test_the_table_does_what_a_list_in_the_order_of_use_does(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, int]]

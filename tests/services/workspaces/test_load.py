@@ -7,7 +7,7 @@ import json
 import grpc
 import pytest
 from harness.failures import fails
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quartet.files.v1 import files_pb2
 from quartet.workspaces.v1 import workspaces_pb2 as pb
@@ -124,6 +124,7 @@ _items = st.dictionaries(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.text(max_size=200)
     | st.fixed_dictionaries({}, optional={"workspaces": st.lists(_items, max_size=3), "memories": _values}).map(

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from quartet.files.storage.v1 import storage_pb2
 from quartet.maintenance.v1 import maintenance_pb2 as pb
 
-from quartet_server.errors import BlobCorrupt, BlobNotFound
+from quartet_server.errors import BlobCorrupt, BlobNotFound, MountNotFound
 from quartet_server.files import keys, records
 from quartet_server.files.check.distinct import Distinct
 from quartet_server.files.check.finding import Finding, Mend, Rescue, decoded, unreadable
@@ -22,6 +22,7 @@ from quartet_server.meta import ops
 from quartet_server.meta.snapshot import KeyValue
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.digest import Digest
+from quartet_server.objects.mounts.addresses import address
 
 _AT_ONCE = 16  # files, and of each as many chunks, about which the store of blobs is asked together
 
@@ -65,13 +66,13 @@ class Inodes:
         """Return what is wrong with the bytes of a file."""
         content, said = inode.content, Digest(inode.attributes.digest, inode.attributes.size)
         problem, kind = "", pb.FINDING_KIND_CONTENT_WRONG
-        chunks = chunks_of(content)
+        chunks, place = chunks_of(content), address(view.zone, content.store)
         if content.HasField("list"):
             listed = Digest(content.list.hash, content.list.size)
             self.count += 1
             try:
-                chunks = chunks_of(storage_pb2.ChunkList.FromString(await self.blobs.get(view.zone, listed)))
-            except (BlobNotFound, BlobCorrupt, DecodeError) as error:
+                chunks = chunks_of(storage_pb2.ChunkList.FromString(await self.blobs.get(place, listed)))
+            except (BlobNotFound, BlobCorrupt, DecodeError, MountNotFound) as error:
                 problem = getattr(error, "message", str(error))
                 kind = pb.FINDING_KIND_CONTENT_LOST
         if not problem and content.inline:
@@ -82,32 +83,36 @@ class Inodes:
                 problem = (
                     f"its chunks have {sum(chunk.size for chunk in chunks)} bytes together, its size is {said.size}"
                 )
-            for lost in await self._lost(view.zone, chunks):
-                problem, kind = lost, pb.FINDING_KIND_CONTENT_LOST
+            try:
+                lost = await self._lost(place, content.store, chunks)
+            except MountNotFound as error:
+                lost = [error.message]
+            for one in lost:
+                problem, kind = one, pb.FINDING_KIND_CONTENT_LOST
         if not problem:
             return None
         ino = keys.parse(kv.key).ino
         return Finding(kind, kv.key, await view.path(ino) or "/", problem)
 
-    async def _lost(self, zone: str, chunks: Sequence[Digest]) -> list[str]:
+    async def _lost(self, place: str, store: int, chunks: Sequence[Digest]) -> list[str]:
         """Return what is wrong with the first chunk that is not as it should be, if there is one."""
         self.count += len(chunks)
         for i in range(0, len(chunks), _AT_ONCE):
             some = list(dict.fromkeys(chunks[i : i + _AT_ONCE]))
-            found = await asyncio.gather(*(self.blobs.stat(zone, chunk) for chunk in some))
+            found = await asyncio.gather(*(self.blobs.stat(place, chunk) for chunk in some))
             for chunk, info in zip(some, found, strict=True):
                 if info is None:
                     return [f"chunk {chunk} is not there"]
             if not self.read:
                 continue
-            for chunk in self._sound.unseen(0, some):
+            for chunk in self._sound.unseen(store, some):
                 try:
-                    async with aclosing(self.blobs.read(zone, chunk, verify=True)) as pieces:
+                    async with aclosing(self.blobs.read(place, chunk, verify=True)) as pieces:
                         async for _ in pieces:
                             pass
                 except (BlobNotFound, BlobCorrupt) as error:
                     return [error.message]
-                self._sound.add(0, [chunk])
+                self._sound.add(store, [chunk])
         return []
 
 

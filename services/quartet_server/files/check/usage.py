@@ -22,6 +22,7 @@ from quartet_server.meta import ops
 from quartet_server.meta.snapshot import Snapshot
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.digest import Digest
+from quartet_server.objects.mounts.addresses import address
 
 _PAGE = 256
 _AT_ONCE = 64
@@ -166,16 +167,16 @@ class Usage:
                 row.absent_bytes += size
             row.unique_bytes += len(content.inline)
             row.physical_bytes += len(content.inline)
-        chunks, lists = list(chunks_of(content)), list[Digest]()
+        chunks, lists, where = list(chunks_of(content)), list[Digest](), address(self.zone, content.store)
         if content.HasField("list"):
             lists.append(Digest(content.list.hash, content.list.size))
             with suppress(BlobNotFound, BlobCorrupt):  # then it counts as lost below, and what it led to is not known
-                chunks += chunks_of(storage_pb2.ChunkList.FromString(await self.blobs.get(self.zone, lists[0])))
+                chunks += chunks_of(storage_pb2.ChunkList.FromString(await self.blobs.get(where, lists[0])))
         stored: dict[Digest, int | None] = {}
         for row, place in zip(rows, places, strict=True):
             new = self._seen.unseen(place, [*chunks, *lists])
             self._seen.add(place, new)
-            await self._ask([digest for digest in new if digest not in stored], stored)
+            await self._ask(where, [digest for digest in new if digest not in stored], stored)
             for digest in new:
                 if digest not in lists:
                     row.unique_bytes += digest.size
@@ -184,11 +185,11 @@ class Usage:
                 else:
                     row.physical_bytes += takes
 
-    async def _ask(self, digests: Sequence[Digest], stored: dict[Digest, int | None]) -> None:
+    async def _ask(self, where: str, digests: Sequence[Digest], stored: dict[Digest, int | None]) -> None:
         """Ask the store what blobs take."""
         for i in range(0, len(digests), _AT_ONCE):
             some = digests[i : i + _AT_ONCE]
-            found = await asyncio.gather(*(self.blobs.stat(self.zone, digest) for digest in some))
+            found = await asyncio.gather(*(self.blobs.stat(where, digest) for digest in some))
             stored |= {one: None if info is None else info.stored for one, info in zip(some, found, strict=True)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from quartet.files.v1 import files_pb2 as pb
 
@@ -199,6 +199,8 @@ class Appends:
         target = Target(path, attributes if inode is None else None, mode, request.if_match, request.if_none_match)
         target.met_by(walk, inode)
         before = NOTHING if inode is None else await self._contents.load(zone, path, inode)
+        if not before.chunks:
+            before = replace(before, store=walk.mount)
         body = await self._contents.extended(zone, path, before, data)
         content = await self._contents.refer(zone, body)
         plan = await placed(

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
-from quartet_server.errors import Contention, FieldInvalid, LockLost, QuartetError, QuotaExceeded
+from quartet_server.errors import (
+    Contention,
+    FieldInvalid,
+    LockLost,
+    MountNotFound,
+    MountRefused,
+    ObjectsNotShared,
+    ObjectStoreUnreachable,
+    QuartetError,
+    QuotaExceeded,
+)
 from quartet_server.files import keys, locks, quotas, records
 from quartet_server.files.contents.body import INLINE, Body, encoded
 from quartet_server.files.contents.contents import Contents
@@ -24,6 +34,7 @@ from quartet_server.meta.mutation import ATTEMPTS
 from quartet_server.objects.chunking import THRESHOLD, cut
 from quartet_server.objects.contract import Put
 from quartet_server.objects.digest import Digest
+from quartet_server.objects.mounts.addresses import address
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import rpc_pb2
 
@@ -34,7 +45,13 @@ _AT_ONCE = 8  # transactions on their way together: they touch different files
 
 @dataclass(slots=True)
 class _Item:
-    """One file of the request that has no result yet."""
+    """One file of the request that has no result yet.
+
+    Attributes:
+        position: In the request.
+        target: Where it goes.
+        body: What it will consist of.
+    """
 
     position: int
     target: Target
@@ -43,7 +60,8 @@ class _Item:
     @property
     def content(self) -> storage_pb2.Content:
         """What the inode will say: a batch is too small for a long list of chunks."""
-        return storage_pb2.Content(inline=self.body.inline, chunks=encoded(self.body.chunks))
+        store = self.body.store if self.body.chunks else 0
+        return storage_pb2.Content(inline=self.body.inline, chunks=encoded(self.body.chunks), store=store)
 
 
 @dataclass(slots=True)
@@ -90,13 +108,10 @@ class BatchWrite:
         """Write what can be written; each file that cannot be gets its failure."""
         await self._tree.ensure(self._zone)
         done = await self._recall()
-        await self._store(position for position in range(len(self._request.files)) if position not in done)
+        self._begin(position for position in range(len(self._request.files)) if position not in done)
         losses = attempt = 0
         while self._pending:
             before = len(self._pending)
-            if attempt:  # who knows how long the others took
-                chunks = [chunk for item in self._pending.values() for chunk in item.body.chunks]
-                await self._contents.renewed(self._zone, chunks)
             await self._round(fresh=attempt > 0)
             attempt += 1
             losses = losses + 1 if len(self._pending) == before else 0
@@ -104,9 +119,8 @@ class BatchWrite:
                 self._fail(list(self._pending), Contention(f"other writers came in between {ATTEMPTS} times"))
         return self._answer
 
-    async def _store(self, positions: Iterable[int]) -> None:
-        """Make the bytes durable: those of larger files in one call of the store."""
-        puts: dict[Digest, Put] = {}
+    def _begin(self, positions: Iterable[int]) -> None:
+        """Take the files of the request that have no result yet: what each will consist of."""
         for position in positions:
             item = self._request.files[position]
             try:
@@ -116,20 +130,43 @@ class BatchWrite:
                 continue
             body = Body.small(item.data)
             if len(item.data) > INLINE:
-                chunks = []
-                for piece in cut(item.data) if len(item.data) > THRESHOLD else [item.data]:
-                    put = Put(Digest.of(piece), bytes(piece))
-                    puts[put.digest] = put
-                    chunks.append(put.digest)
-                body = Body(body.digest, b"", tuple(chunks))
+                body = Body(body.digest, b"", tuple(Digest.of(piece) for piece in _cut(item.data)))
             self._pending[position] = _Item(position, target, body)
-        if not puts:
-            return
-        outcomes = dict(zip(puts, await self._contents.blobs.put_many(self._zone, list(puts.values())), strict=True))
-        for pending in list(self._pending.values()):
-            refused = [outcomes[chunk] for chunk in pending.body.chunks if outcomes[chunk] is not None]
-            if refused and refused[0] is not None:
-                self._fail([pending.position], refused[0])
+
+    async def _keep(self, items: Sequence[_Item], walks: Sequence[Walk], *, fresh: bool) -> set[int]:
+        """Make the bytes durable in the stores of the places that the paths lead to: those of a store in one call.
+
+        In every round anew, since nobody knows how long the last one took: what is there is only touched.
+        Return the positions of files that are not written in this round: those of mounted stores that cannot be reached.
+        """
+        stores: dict[int, list[_Item]] = {}
+        left: set[int] = set()
+        for item, walk in zip(items, walks, strict=True):
+            if item.body.chunks:
+                item.body = replace(item.body, store=walk.mount)
+                stores.setdefault(walk.mount, []).append(item)
+        for store, some in stores.items():
+            puts = {
+                chunk: Put(chunk, bytes(piece))
+                for item in some
+                for chunk, piece in zip(item.body.chunks, _cut(self._request.files[item.position].data), strict=True)
+            }
+            try:
+                done = await self._contents.blobs.put_many(address(self._zone, store), list(puts.values()))
+            except (MountNotFound, MountRefused, ObjectsNotShared, ObjectStoreUnreachable) as error:
+                if not store:
+                    raise
+                left.update(item.position for item in some)
+                if fresh:
+                    self._fail([item.position for item in some], error)
+                continue
+            outcomes = dict(zip(puts, done, strict=True))
+            for item in some:
+                refused = [outcomes[chunk] for chunk in item.body.chunks if outcomes[chunk] is not None]
+                if refused and refused[0] is not None:
+                    left.add(item.position)
+                    self._fail([item.position], refused[0])
+        return left
 
     async def _round(self, *, fresh: bool) -> None:
         """Try everything that is pending once; of several writes to one path the first."""
@@ -140,6 +177,7 @@ class BatchWrite:
         if fresh:  # what an earlier run of the request wrote, and perhaps only now, is its own
             done = await self._recall()
             items, walks = _without(items, walks, done)
+        items, walks = _without(items, walks, await self._keep(items, walks, fresh=fresh))
         held = {}
         if self._request.fence.ByteSize():
             fence = locks.compare(self._zone, self._request.fence)
@@ -285,6 +323,11 @@ class BatchWrite:
 
 def _gen(made: Change) -> int:
     return int(made.plan.answer.etag.rpartition(".")[2])
+
+
+def _cut(data: bytes) -> list[bytes]:
+    """Return the chunks of a file that is too large for its inode."""
+    return [bytes(piece) for piece in cut(data)] if len(data) > THRESHOLD else [data]
 
 
 def _without(items: list[_Item], walks: list[Walk], done: set[int]) -> tuple[list[_Item], list[Walk]]:

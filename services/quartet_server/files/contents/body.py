@@ -27,11 +27,13 @@ class Body:
         digest: SHA-256 and size of the whole.
         inline: All bytes, when they are at most `INLINE`; else empty.
         chunks: The chunks in order, when they are more; else none.
+        store: Number of the mounted store that has the chunks; 0 for the cluster's own.
     """
 
     digest: Digest
     inline: bytes = b""
     chunks: tuple[Digest, ...] = ()
+    store: int = 0
 
     @classmethod
     def small(cls, data: bytes) -> Body:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from quartet.files.storage.v1 import storage_pb2
 from quartet.files.v1 import files_pb2 as pb
 
@@ -11,8 +13,7 @@ from quartet_server.files.contents.appending import file_path, turn
 from quartet_server.files.contents.body import NOTHING, Body, check_size
 from quartet_server.files.contents.contents import Contents
 from quartet_server.files.contents.target import OVERWRITE, Target, demand_file, inode_of, placed
-from quartet_server.files.paths import Path
-from quartet_server.files.resolve import Resolver
+from quartet_server.files.resolve import Resolver, Walk
 from quartet_server.files.tree import Tree
 from quartet_server.files.writing import write
 from quartet_server.meta.ledger import Claim
@@ -39,7 +40,7 @@ async def truncate(
         inode, revision = await inode_of(zone, walk, snapshot)
         assert inode is not None
         records.require(path, records.etag(walk.ino, inode.gen), request.if_match, request.if_none_match)
-        body = NOTHING if not request.size else await _resized(contents, zone, path, inode, request.size)
+        body = NOTHING if not request.size else await _resized(contents, zone, walk, inode, request.size)
         content = await contents.refer(zone, body)
         target = Target(path, None, OVERWRITE, "", "")
         return await placed(
@@ -52,8 +53,10 @@ async def truncate(
     return entry
 
 
-async def _resized(contents: Contents, zone: str, path: Path, inode: storage_pb2.Inode, size: int) -> Body:
-    before = await contents.load(zone, path, inode)
+async def _resized(contents: Contents, zone: str, walk: Walk, inode: storage_pb2.Inode, size: int) -> Body:
+    before = await contents.load(zone, walk.path, inode)
+    if not before.chunks:
+        before = replace(before, store=walk.mount)
     if size - before.size > FILLED:
         raise FieldInvalid.of("size", f"{size - before.size} zeros would be added, at most {FILLED} at once")
-    return await contents.resized(zone, path, before, size)
+    return await contents.resized(zone, walk.path, before, size)

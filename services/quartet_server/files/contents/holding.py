@@ -12,6 +12,7 @@ from quartet_server.files.contents.body import chunks_of
 from quartet_server.meta.snapshot import Snapshot
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.digest import Digest
+from quartet_server.objects.mounts.addresses import address
 from raftmeta.metastore import Metastore
 
 _PAGE = 256  # an inode has up to 16 KiB, a page stays below the 4 MiB of a message
@@ -56,7 +57,7 @@ class HeldByFiles:
                 if content.HasField("list"):
                     listed = Digest(content.list.hash, content.list.size)
                     yield listed
-                    for digest in await self._listed(zone, keys.parse(kv.key).ino, listed):
+                    for digest in await self._listed(address(zone, content.store), keys.parse(kv.key).ino, listed):
                         yield digest
                 start = kv.key + b"\0"
             more = page.more
@@ -78,7 +79,7 @@ class HeldByFiles:
         if content.HasField("list"):
             chunks.append(listed := Digest(content.list.hash, content.list.size))
             try:
-                data = await self._blobs.get(zone, listed)
+                data = await self._blobs.get(address(zone, content.store), listed)
             except BlobNotFound:
                 return chunks
             chunks += chunks_of(storage_pb2.ChunkList.FromString(data))

@@ -13,6 +13,7 @@ from quartet_server.files.contents.contents import Contents
 from quartet_server.files.paths import Path
 from quartet_server.objects.chunking import THRESHOLD, Chunker
 from quartet_server.objects.digest import Digest
+from quartet_server.objects.mounts.addresses import address
 
 _PUTTING = 4  # chunks on their way into the store at once: one waits for the disk while others are hashed
 
@@ -27,11 +28,12 @@ class Intake:
     for each chunk.
     """
 
-    def __init__(self, contents: Contents, zone: str, path: Path) -> None:
-        """Take the bytes of the file at `path`."""
+    def __init__(self, contents: Contents, zone: str, path: Path, store: int = 0) -> None:
+        """Take the bytes of the file at `path`, into the mounted store of a number, or the cluster's own."""
         self._contents = contents
         self._zone = zone
         self._path = path
+        self._store = store
         self._state = hashlib.sha256()
         self._held = bytearray()
         self._chunker: Chunker | None = None
@@ -65,7 +67,7 @@ class Intake:
         while self._putting:
             self._chunks.append(await self._putting.popleft())
         self._contents.hashes.remember(digest, self._state)
-        return Body(digest, b"", tuple(self._chunks))
+        return Body(digest, b"", tuple(self._chunks), self._store)
 
     def hold(self, digest: Digest) -> None:
         """Keep one more blob that was stored, such as the list of the chunks."""
@@ -80,7 +82,7 @@ class Intake:
         while True:
             await self._contents.pause(self._contents.renew)
             stored = [task.result() for task in self._putting if task.done() and task.exception() is None]
-            await self._contents.renewed(self._zone, [*self._chunks, *stored])
+            await self._contents.renewed(address(self._zone, self._store), [*self._chunks, *stored])
 
     async def _put(self, chunks: list[bytes]) -> None:
         if self._chunker is not None and self._renewing is None:
@@ -88,7 +90,7 @@ class Intake:
         for chunk in chunks:
             while len(self._putting) >= _PUTTING:
                 self._chunks.append(await self._putting.popleft())
-            self._putting.append(asyncio.create_task(self._contents.blobs.put(self._zone, chunk)))
+            self._putting.append(asyncio.create_task(self._contents.blobs.put(address(self._zone, self._store), chunk)))
 
     async def __aenter__(self) -> Self:
         """Return the intake."""

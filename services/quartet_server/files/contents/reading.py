@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from quartet.files.v1 import files_pb2 as pb
@@ -16,6 +16,8 @@ from quartet_server.files.paths import Path
 from quartet_server.files.reading import count
 from quartet_server.files.tokens import MESSAGE
 from quartet_server.files.tree import Tree
+from quartet_server.objects.digest import Digest
+from quartet_server.objects.mounts.addresses import address
 
 
 async def read_stream(
@@ -85,9 +87,19 @@ async def batch_read(tree: Tree, contents: Contents, zone: str, request: pb.Batc
         except QuartetError as error:
             result.failure.CopyFrom(records.failure(error))
             used += result.ByteSize()
-    chunks = await contents.blobs.get_many(zone, [one for body in bodies.values() for one in body.chunks], MESSAGE)
+    stores: dict[int, list[Digest]] = {}
+    for body in bodies.values():
+        stores.setdefault(body.store, []).extend(body.chunks)
+    chunks: dict[int, Mapping[Digest, bytes | QuartetError]] = {}
+    for store, wanted in stores.items():
+        try:
+            chunks[store] = await contents.blobs.get_many(address(zone, store), wanted, MESSAGE)
+        except QuartetError as error:
+            if not store:
+                raise
+            chunks[store] = dict.fromkeys(wanted, error)  # a mounted store that does not answer fails its own files
     for position, body in bodies.items():
-        pieces = [chunks[chunk] for chunk in body.chunks]
+        pieces = [chunks[body.store][chunk] for chunk in body.chunks]
         if lost := [piece for piece in pieces if isinstance(piece, QuartetError)]:
             gone = ContentLost(f"bytes of {walks[position].path} are gone: {lost[0].message}")
             answer.results[position].CopyFrom(pb.ReadResult(failure=records.failure(gone)))

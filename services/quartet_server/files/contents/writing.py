@@ -68,18 +68,22 @@ class Writing:
             raise FieldInvalid.of("header.digest", f"{len(header.digest)} bytes, a SHA-256 has {HASH_BYTES}")
         _claim(self.zone, header, None)  # a malformed request id is refused now
         await self.tree.ensure(self.zone)
-        await self._foresee(header, target)
-        async with Intake(self.contents, self.zone, target.path) as intake:
+        store = await self._foresee(header, target)
+        async with Intake(self.contents, self.zone, target.path, store) as intake:
             body = await self._take(header, target, requests, intake)
             content = await self.contents.refer(self.zone, body)
             if content.HasField("list"):
                 intake.hold(Digest(content.list.hash, content.list.size))
 
             async def build(snapshot: Snapshot) -> Plan[pb.Entry]:
+                nonlocal body, content
                 intake.alive()
                 walk = await Resolver(self.zone, snapshot).walk(target.path)
                 found = await inode_of(self.zone, walk, snapshot)
                 target.met_by(walk, found[0])
+                if body.chunks and body.store != walk.mount:  # a store was mounted or unmounted, or the directory moved
+                    body = await self.contents.moved(self.zone, target.path, body, walk.mount)
+                    content = await self.contents.refer(self.zone, body)
                 return await placed(
                     self.tree,
                     self.zone,
@@ -100,19 +104,20 @@ class Writing:
             raise FieldInvalid.of("header", "comes first")
         return request.header
 
-    async def _foresee(self, header: pb.WriteHeader, target: Target) -> None:
-        """Raise what would be raised at the end, as far as it can be known."""
+    async def _foresee(self, header: pb.WriteHeader, target: Target) -> int:
+        """Raise what would be raised at the end, as far as it can be known; return the number of the store at the place."""
         snapshot = self.tree.snapshot()
         try:
             walk = await Resolver(self.zone, snapshot).walk(target.path)
             target.met_by(walk, (await inode_of(self.zone, walk, snapshot))[0])
             if header.fence.ByteSize():
                 await locks.held_by(self.zone, snapshot, header.fence)
+            return walk.mount
         except QuartetError:
             if header.request_id:
                 key = keys.requests(self.zone) + header.request_id.encode()
                 if (await self.tree.store.range(rpc_pb2.RangeRequest(key=key, count_only=True))).count:
-                    return
+                    return 0
             raise
 
     async def _take(

@@ -122,6 +122,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "NODE_REQUIRED", "domain": "quartet.dev", "metadata": {"hint": "give the node a certificate of its own: quartet cert node NAME"}}
     """
+    ERROR_REASON_MOUNT_REFUSED: _ErrorReason.ValueType  # 123
+    """ERROR_REASON_MOUNT_REFUSED (PERMISSION_DENIED): the node's configuration (`objects.mounts`) does not let the store be mounted,
+    or opened here.
+
+        {"reason": "MOUNT_REFUSED", "domain": "quartet.dev", "metadata": {"url": "s3://bucket", "hint": "list it in objects.mounts of every node; quartet check"}}
+    """
     ERROR_REASON_FILE_NOT_FOUND: _ErrorReason.ValueType  # 13
     """ERROR_REASON_FILE_NOT_FOUND (NOT_FOUND): nothing is at the path.
 
@@ -184,6 +190,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "WORKSPACE_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "reports", "hint": "quartet workspace ls"}}
     """
+    ERROR_REASON_MOUNT_NOT_FOUND: _ErrorReason.ValueType  # 122
+    """ERROR_REASON_MOUNT_NOT_FOUND (NOT_FOUND): no store is mounted under the name; or a file's record of the past names a store
+    that was unmounted since.
+
+        {"reason": "MOUNT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "archive", "hint": "quartet mounts"}}
+    """
     ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 19
     """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -204,6 +216,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     another name.
 
         {"reason": "WORKSPACE_EXISTS", "domain": "quartet.dev", "metadata": {"name": "reports", "path": "/team/reports", "hint": "quartet workspace show NAME"}}
+    """
+    ERROR_REASON_MOUNT_EXISTS: _ErrorReason.ValueType  # 133
+    """ERROR_REASON_MOUNT_EXISTS (ALREADY_EXISTS): the name, the directory or the place of the store has a mount in the zone.
+
+        {"reason": "MOUNT_EXISTS", "domain": "quartet.dev", "metadata": {"name": "archive", "hint": "quartet mounts"}}
     """
     ERROR_REASON_NOT_A_DIRECTORY: _ErrorReason.ValueType  # 22
     """ERROR_REASON_NOT_A_DIRECTORY (FAILED_PRECONDITION): a path goes through, or an operation needs, a directory
@@ -323,6 +340,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     store, which other nodes may share: they would not see the blobs, and nobody keeps copies. Nothing was written.
 
         {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
+    """
+    ERROR_REASON_MOUNT_IN_USE: _ErrorReason.ValueType  # 124
+    """ERROR_REASON_MOUNT_IN_USE (FAILED_PRECONDITION): files or old versions have bytes in the mounted store; or what is to be deleted or
+    replaced is a mount point.
+
+        {"reason": "MOUNT_IN_USE", "domain": "quartet.dev", "metadata": {"name": "archive", "contents": "12", "hint": "quartet unmount NAME --drain"}}
+    """
+    ERROR_REASON_MOUNT_UNREACHABLE: _ErrorReason.ValueType  # 134
+    """ERROR_REASON_MOUNT_UNREACHABLE (FAILED_PRECONDITION): the store that is to be mounted does not answer the node that was called, or
+    does not let it in. Nothing was mounted.
+
+        {"reason": "MOUNT_UNREACHABLE", "domain": "quartet.dev", "metadata": {"url": "s3://bucket", "hint": "look at the URL, the endpoint and the credentials"}}
     """
     ERROR_REASON_SNAPSHOT_REFERENCED: _ErrorReason.ValueType  # 116
     """ERROR_REASON_SNAPSHOT_REFERENCED (FAILED_PRECONDITION): a ref names the snapshot that was to be given up.
@@ -592,6 +621,12 @@ ERROR_REASON_NODE_REQUIRED: ErrorReason.ValueType  # 100
 
     {"reason": "NODE_REQUIRED", "domain": "quartet.dev", "metadata": {"hint": "give the node a certificate of its own: quartet cert node NAME"}}
 """
+ERROR_REASON_MOUNT_REFUSED: ErrorReason.ValueType  # 123
+"""ERROR_REASON_MOUNT_REFUSED (PERMISSION_DENIED): the node's configuration (`objects.mounts`) does not let the store be mounted,
+or opened here.
+
+    {"reason": "MOUNT_REFUSED", "domain": "quartet.dev", "metadata": {"url": "s3://bucket", "hint": "list it in objects.mounts of every node; quartet check"}}
+"""
 ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 13
 """ERROR_REASON_FILE_NOT_FOUND (NOT_FOUND): nothing is at the path.
 
@@ -654,6 +689,12 @@ ERROR_REASON_WORKSPACE_NOT_FOUND: ErrorReason.ValueType  # 120
 
     {"reason": "WORKSPACE_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "reports", "hint": "quartet workspace ls"}}
 """
+ERROR_REASON_MOUNT_NOT_FOUND: ErrorReason.ValueType  # 122
+"""ERROR_REASON_MOUNT_NOT_FOUND (NOT_FOUND): no store is mounted under the name; or a file's record of the past names a store
+that was unmounted since.
+
+    {"reason": "MOUNT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "archive", "hint": "quartet mounts"}}
+"""
 ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 19
 """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -674,6 +715,11 @@ ERROR_REASON_WORKSPACE_EXISTS: ErrorReason.ValueType  # 121
 another name.
 
     {"reason": "WORKSPACE_EXISTS", "domain": "quartet.dev", "metadata": {"name": "reports", "path": "/team/reports", "hint": "quartet workspace show NAME"}}
+"""
+ERROR_REASON_MOUNT_EXISTS: ErrorReason.ValueType  # 133
+"""ERROR_REASON_MOUNT_EXISTS (ALREADY_EXISTS): the name, the directory or the place of the store has a mount in the zone.
+
+    {"reason": "MOUNT_EXISTS", "domain": "quartet.dev", "metadata": {"name": "archive", "hint": "quartet mounts"}}
 """
 ERROR_REASON_NOT_A_DIRECTORY: ErrorReason.ValueType  # 22
 """ERROR_REASON_NOT_A_DIRECTORY (FAILED_PRECONDITION): a path goes through, or an operation needs, a directory
@@ -793,6 +839,18 @@ ERROR_REASON_OBJECTS_NOT_SHARED: ErrorReason.ValueType  # 56
 store, which other nodes may share: they would not see the blobs, and nobody keeps copies. Nothing was written.
 
     {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
+"""
+ERROR_REASON_MOUNT_IN_USE: ErrorReason.ValueType  # 124
+"""ERROR_REASON_MOUNT_IN_USE (FAILED_PRECONDITION): files or old versions have bytes in the mounted store; or what is to be deleted or
+replaced is a mount point.
+
+    {"reason": "MOUNT_IN_USE", "domain": "quartet.dev", "metadata": {"name": "archive", "contents": "12", "hint": "quartet unmount NAME --drain"}}
+"""
+ERROR_REASON_MOUNT_UNREACHABLE: ErrorReason.ValueType  # 134
+"""ERROR_REASON_MOUNT_UNREACHABLE (FAILED_PRECONDITION): the store that is to be mounted does not answer the node that was called, or
+does not let it in. Nothing was mounted.
+
+    {"reason": "MOUNT_UNREACHABLE", "domain": "quartet.dev", "metadata": {"url": "s3://bucket", "hint": "look at the URL, the endpoint and the credentials"}}
 """
 ERROR_REASON_SNAPSHOT_REFERENCED: ErrorReason.ValueType  # 116
 """ERROR_REASON_SNAPSHOT_REFERENCED (FAILED_PRECONDITION): a ref names the snapshot that was to be given up.

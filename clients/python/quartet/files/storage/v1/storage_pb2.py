@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from quartet.files.v1 import entries_pb2 as quartet_dot_files_dot_v1_dot_entries__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&quartet/files/storage/v1/storage.proto\x12\x18quartet.files.storage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1equartet/files/v1/entries.proto\"a\n\x06\x44\x65ntry\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12)\n\x04type\x18\x02 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x10\n\x08spelling\x18\x03 \x01(\t\x12\r\n\x05quota\x18\x04 \x01(\x04\"\x97\x02\n\x05Inode\x12)\n\x04type\x18\x01 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x0b\n\x03gen\x18\x02 \x01(\x04\x12\x30\n\nattributes\x18\x03 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x07\x63ontent\x18\x06 \x01(\x0b\x32!.quartet.files.storage.v1.Content\x12\x0e\n\x06writer\x18\x0c \x01(\t\"#\n\x05\x43hunk\x12\x0c\n\x04hash\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x03\"y\n\x07\x43ontent\x12\x0e\n\x06inline\x18\x01 \x01(\x0c\x12/\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x1f.quartet.files.storage.v1.Chunk\x12-\n\x04list\x18\x03 \x01(\x0b\x32\x1f.quartet.files.storage.v1.Chunk\"<\n\tChunkList\x12/\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x1f.quartet.files.storage.v1.Chunk\"t\n\x07Written\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32&.quartet.files.storage.v1.Written.Item\x1a\x32\n\x04Item\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x0b\n\x03ino\x18\x02 \x01(\x04\x12\x0b\n\x03gen\x18\x03 \x01(\x04\"#\n\x06Parent\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\"D\n\x08\x44\x65tached\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06quotas\x18\x02 \x03(\x04\"\x98\x01\n\x07Trashed\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12)\n\x04type\x18\x02 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x0c\n\x04path\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06quotas\x18\x05 \x03(\x04\x12\r\n\x05quota\x18\x06 \x01(\x04\"\x84\x01\n\x0bQuotaRecord\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x02 \x01(\x03\x12\x14\n\x0climit_inodes\x18\x03 \x01(\x03\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\x12\x0e\n\x06inodes\x18\x05 \x01(\x03\x12\x10\n\x08\x63ounting\x18\x06 \x01(\x08\x12\x0c\n\x04path\x18\x07 \x01(\t\"E\n\nLockRecord\x12\r\n\x05owner\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x19\n\nRootRecord\x12\x0b\n\x03ino\x18\x01 \x01(\x04\"g\n\x07\x43reated\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32&.quartet.files.storage.v1.Created.Item\x1a%\n\x04Item\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x0b\n\x03ino\x18\x02 \x01(\x04\"\xdc\x01\n\tPageToken\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x0c\n\x04last\x18\x02 \x01(\x0c\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x04 \x01(\x0c\x12\x15\n\rsnapshot_lost\x18\x05 \x01(\x08\x12\x39\n\x06\x66rames\x18\x06 \x03(\x0b\x32).quartet.files.storage.v1.PageToken.Frame\x12\x0c\n\x04path\x18\x07 \x01(\t\x1a\x30\n\x05\x46rame\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x0c\n\x04last\x18\x02 \x01(\x0c\x12\x0c\n\x04name\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&quartet/files/storage/v1/storage.proto\x12\x18quartet.files.storage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1equartet/files/v1/entries.proto\"p\n\x06\x44\x65ntry\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12)\n\x04type\x18\x02 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x10\n\x08spelling\x18\x03 \x01(\t\x12\r\n\x05quota\x18\x04 \x01(\x04\x12\r\n\x05mount\x18\x05 \x01(\x04\"\x97\x02\n\x05Inode\x12)\n\x04type\x18\x01 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x0b\n\x03gen\x18\x02 \x01(\x04\x12\x30\n\nattributes\x18\x03 \x01(\x0b\x32\x1c.quartet.files.v1.Attributes\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x07\x63ontent\x18\x06 \x01(\x0b\x32!.quartet.files.storage.v1.Content\x12\x0e\n\x06writer\x18\x0c \x01(\t\"#\n\x05\x43hunk\x12\x0c\n\x04hash\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x03\"\x88\x01\n\x07\x43ontent\x12\x0e\n\x06inline\x18\x01 \x01(\x0c\x12/\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x1f.quartet.files.storage.v1.Chunk\x12-\n\x04list\x18\x03 \x01(\x0b\x32\x1f.quartet.files.storage.v1.Chunk\x12\r\n\x05store\x18\x04 \x01(\x04\"<\n\tChunkList\x12/\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x1f.quartet.files.storage.v1.Chunk\"t\n\x07Written\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32&.quartet.files.storage.v1.Written.Item\x1a\x32\n\x04Item\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x0b\n\x03ino\x18\x02 \x01(\x04\x12\x0b\n\x03gen\x18\x03 \x01(\x04\"#\n\x06Parent\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\"D\n\x08\x44\x65tached\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06quotas\x18\x02 \x03(\x04\"\x98\x01\n\x07Trashed\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12)\n\x04type\x18\x02 \x01(\x0e\x32\x1b.quartet.files.v1.EntryType\x12\x0c\n\x04path\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06quotas\x18\x05 \x03(\x04\x12\r\n\x05quota\x18\x06 \x01(\x04\"\x84\x01\n\x0bQuotaRecord\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x02 \x01(\x03\x12\x14\n\x0climit_inodes\x18\x03 \x01(\x03\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\x12\x0e\n\x06inodes\x18\x05 \x01(\x03\x12\x10\n\x08\x63ounting\x18\x06 \x01(\x08\x12\x0c\n\x04path\x18\x07 \x01(\t\"E\n\nLockRecord\x12\r\n\x05owner\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x19\n\nRootRecord\x12\x0b\n\x03ino\x18\x01 \x01(\x04\"g\n\x07\x43reated\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32&.quartet.files.storage.v1.Created.Item\x1a%\n\x04Item\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x0b\n\x03ino\x18\x02 \x01(\x04\"\xdc\x01\n\tPageToken\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x0c\n\x04last\x18\x02 \x01(\x0c\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x04 \x01(\x0c\x12\x15\n\rsnapshot_lost\x18\x05 \x01(\x08\x12\x39\n\x06\x66rames\x18\x06 \x03(\x0b\x32).quartet.files.storage.v1.PageToken.Frame\x12\x0c\n\x04path\x18\x07 \x01(\t\x1a\x30\n\x05\x46rame\x12\x0b\n\x03ino\x18\x01 \x01(\x04\x12\x0c\n\x04last\x18\x02 \x01(\x0c\x12\x0c\n\x04name\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,37 +34,37 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quartet.files.storage.v1.st
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DENTRY']._serialized_start=133
-  _globals['_DENTRY']._serialized_end=230
-  _globals['_INODE']._serialized_start=233
-  _globals['_INODE']._serialized_end=512
-  _globals['_CHUNK']._serialized_start=514
-  _globals['_CHUNK']._serialized_end=549
-  _globals['_CONTENT']._serialized_start=551
-  _globals['_CONTENT']._serialized_end=672
-  _globals['_CHUNKLIST']._serialized_start=674
-  _globals['_CHUNKLIST']._serialized_end=734
-  _globals['_WRITTEN']._serialized_start=736
-  _globals['_WRITTEN']._serialized_end=852
-  _globals['_WRITTEN_ITEM']._serialized_start=802
-  _globals['_WRITTEN_ITEM']._serialized_end=852
-  _globals['_PARENT']._serialized_start=854
-  _globals['_PARENT']._serialized_end=889
-  _globals['_DETACHED']._serialized_start=891
-  _globals['_DETACHED']._serialized_end=959
-  _globals['_TRASHED']._serialized_start=962
-  _globals['_TRASHED']._serialized_end=1114
-  _globals['_QUOTARECORD']._serialized_start=1117
-  _globals['_QUOTARECORD']._serialized_end=1249
-  _globals['_LOCKRECORD']._serialized_start=1251
-  _globals['_LOCKRECORD']._serialized_end=1320
-  _globals['_ROOTRECORD']._serialized_start=1322
-  _globals['_ROOTRECORD']._serialized_end=1347
-  _globals['_CREATED']._serialized_start=1349
-  _globals['_CREATED']._serialized_end=1452
-  _globals['_CREATED_ITEM']._serialized_start=802
-  _globals['_CREATED_ITEM']._serialized_end=839
-  _globals['_PAGETOKEN']._serialized_start=1455
-  _globals['_PAGETOKEN']._serialized_end=1675
-  _globals['_PAGETOKEN_FRAME']._serialized_start=1627
-  _globals['_PAGETOKEN_FRAME']._serialized_end=1675
+  _globals['_DENTRY']._serialized_end=245
+  _globals['_INODE']._serialized_start=248
+  _globals['_INODE']._serialized_end=527
+  _globals['_CHUNK']._serialized_start=529
+  _globals['_CHUNK']._serialized_end=564
+  _globals['_CONTENT']._serialized_start=567
+  _globals['_CONTENT']._serialized_end=703
+  _globals['_CHUNKLIST']._serialized_start=705
+  _globals['_CHUNKLIST']._serialized_end=765
+  _globals['_WRITTEN']._serialized_start=767
+  _globals['_WRITTEN']._serialized_end=883
+  _globals['_WRITTEN_ITEM']._serialized_start=833
+  _globals['_WRITTEN_ITEM']._serialized_end=883
+  _globals['_PARENT']._serialized_start=885
+  _globals['_PARENT']._serialized_end=920
+  _globals['_DETACHED']._serialized_start=922
+  _globals['_DETACHED']._serialized_end=990
+  _globals['_TRASHED']._serialized_start=993
+  _globals['_TRASHED']._serialized_end=1145
+  _globals['_QUOTARECORD']._serialized_start=1148
+  _globals['_QUOTARECORD']._serialized_end=1280
+  _globals['_LOCKRECORD']._serialized_start=1282
+  _globals['_LOCKRECORD']._serialized_end=1351
+  _globals['_ROOTRECORD']._serialized_start=1353
+  _globals['_ROOTRECORD']._serialized_end=1378
+  _globals['_CREATED']._serialized_start=1380
+  _globals['_CREATED']._serialized_end=1483
+  _globals['_CREATED_ITEM']._serialized_start=833
+  _globals['_CREATED_ITEM']._serialized_end=870
+  _globals['_PAGETOKEN']._serialized_start=1486
+  _globals['_PAGETOKEN']._serialized_end=1706
+  _globals['_PAGETOKEN_FRAME']._serialized_start=1658
+  _globals['_PAGETOKEN_FRAME']._serialized_end=1706
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,7 @@ class Dentry(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     SPELLING_FIELD_NUMBER: _builtins.int
     QUOTA_FIELD_NUMBER: _builtins.int
+    MOUNT_FIELD_NUMBER: _builtins.int
     ino: _builtins.int
     """Inode number of the child."""
     type: _entries_pb2.EntryType.ValueType
@@ -38,6 +39,8 @@ class Dentry(_message.Message):
     """The name as given, where it differs from the NFC form in the key."""
     quota: _builtins.int
     """Number of the quota of the directory that the entry leads to; 0 for none."""
+    mount: _builtins.int
+    """Number of the mounted store in which contents below the directory are written; 0 for none."""
     def __init__(
         self,
         *,
@@ -45,10 +48,11 @@ class Dentry(_message.Message):
         type: _entries_pb2.EntryType.ValueType = ...,
         spelling: _builtins.str = ...,
         quota: _builtins.int = ...,
+        mount: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "quota", b"quota", "spelling", b"spelling", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "mount", b"mount", "quota", b"quota", "spelling", b"spelling", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -145,8 +149,11 @@ class Content(_message.Message):
     INLINE_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
     LIST_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
     inline: _builtins.bytes
     """All bytes, up to 4 KiB."""
+    store: _builtins.int
+    """Number of the mounted store that has the chunks and their list; 0 for the cluster's own."""
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Chunk]:
         """The chunks in order, up to 64."""
@@ -161,10 +168,11 @@ class Content(_message.Message):
         inline: _builtins.bytes = ...,
         chunks: _abc.Iterable[Global___Chunk] | None = ...,
         list: Global___Chunk | None = ...,
+        store: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["list", b"list"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "inline", b"inline", "list", b"list"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "inline", b"inline", "list", b"list", "store", b"store"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

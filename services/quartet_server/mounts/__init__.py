@@ -1,0 +1,1 @@
+"""Mounts: stores of blobs for what is written below a directory, while the cluster runs."""
