@@ -71,6 +71,12 @@ class Clients:
         answer = await self.kvs[member].Range(request, timeout=2.0)
         return answer.header.revision
 
+    async def forget(self) -> None:
+        """Forget history, and return when what it took can be used again. Raises AioRpcError."""
+        request = pb.CompactionRequest(revision=await self.revision(0), physical=True)
+        await self.kvs[0].Compact(request, timeout=CALL_SECONDS)
+        await self.settle()
+
     async def settle(self) -> None:
         """Let the store commit twice without a key: etcd 3.4 reads slowly right after writes, and would flatter us."""
         if not self.system.complete:

@@ -17,7 +17,7 @@ from systems import Store
 
 PACED, BUSY = "paced", "16 in flight"
 LOADS = (PACED, BUSY)
-QUIET, SAVED, INSTALLED = "quiet", "saved to a file", "installed on a member that was away"
+QUIET, SAVED, INSTALLED = "quiet", "saved by a client", "installed on a member that was away"
 KINDS = (SAVED, INSTALLED)
 BUSY_WORKERS, WRITERS = 16, 64
 LIMIT_SECONDS = 300.0
@@ -56,7 +56,7 @@ class Stalls:
             await self._load(load, QUIET, asyncio.create_task(asyncio.sleep(self._seconds)))
 
     async def saving(self, file: Path, seconds: dict[str, list[float]]) -> None:
-        """Put while the leader's data is saved to a file by etcdctl."""
+        """Put while the leader's data is saved by etcdctl, which forces `file` to disk: a disk that no member uses."""
         for load in LOADS:
             task = asyncio.create_task(self._save(file))
             await self._load(load, SAVED, task)

@@ -89,6 +89,12 @@ class Interpreter:
     def _txn(self, writer: SpaceWriter, request: pb.TxnRequest) -> Result:
         if not self._alarms[writer.space] and (puts := plain.plain_puts(request)) is not None:
             return plain.txn_answer(plain.run_plain(writer, puts), len(puts))
+        if (
+            not self._alarms[writer.space]
+            and (puts := plain.guarded_puts(request)) is not None
+            and txns.holds(self._view, writer.space, request, writer.state.current)
+        ):
+            return plain.txn_answer(plain.run_plain(writer, puts), len(puts))
         checks.check_txn(request)
         if pb.NOSPACE in self._alarms[writer.space] and txns.puts_something(request):
             raise MetastoreError(Fault.NO_SPACE)

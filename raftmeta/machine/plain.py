@@ -39,6 +39,22 @@ def plain_puts(request: pb.TxnRequest) -> list[PlainPut] | None:
     return read_puts(request.SerializeToString()) if request.success and not request.compare else None
 
 
+def guarded_puts(request: pb.TxnRequest) -> list[PlainPut] | None:
+    """Return what `plain_puts` does of a transaction that compares keys first, else puts nothing and reads keys at most.
+
+    Compares of ranges and reads of anything unusual are left to the general path, so that nothing of it could be refused.
+    """
+    if not request.success or not request.compare or max(len(request.compare), len(request.failure)) > MAX_TXN_OPS:
+        return None
+    for compare in request.compare:
+        if not compare.key or compare.range_end:
+            return None
+    for op in request.failure:
+        if op.WhichOneof("request") != "request_range" or not op.request_range.key or op.request_range.sort_target:
+            return None
+    return read_puts(pb.TxnRequest(success=request.success).SerializeToString())
+
+
 def read_puts(data: bytes) -> list[PlainPut] | None:
     """Return what `plain_puts` does of a transaction in bytes, also of a client's; never raises.
 

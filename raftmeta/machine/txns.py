@@ -30,9 +30,14 @@ class Path(NamedTuple):
     nested: list[Path]
 
 
+def holds(view: View, space: int, request: pb.TxnRequest, current: int) -> bool:
+    """Tell whether all compares of a transaction hold, those of nested ones aside."""
+    return all(_holds(view, space, compare, current) for compare in request.compare)
+
+
 def choose(view: View, space: int, request: pb.TxnRequest, current: int) -> Path:
     """Evaluate the compares of a transaction and of the nested ones it will run, all against the same state."""
-    succeeded = all(_holds(view, space, compare, current) for compare in request.compare)
+    succeeded = holds(view, space, request, current)
     ops = [(op.WhichOneof("request"), op) for op in (request.success if succeeded else request.failure)]
     nested = [choose(view, space, op.request_txn, current) for kind, op in ops if kind == "request_txn"]
     return Path(succeeded, ops, nested)

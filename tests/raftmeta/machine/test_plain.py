@@ -55,13 +55,31 @@ def txn(dice: random.Random) -> pb.TxnRequest:
     return request
 
 
+def guard(dice: random.Random, request: pb.TxnRequest) -> None:
+    """Have a transaction compare something first, mostly as a service of files does, and read what it compared else."""
+    for _ in range(dice.choice((1, 1, 2))):
+        key = dice.choice((*KEYS, *KEYS, b"none", b"none", b"none", b"")) if dice.random() < 0.3 else b"none"
+        compare = request.compare.add(key=key, target=dice.choice((pb.Compare.CREATE, pb.Compare.MOD)))
+        if dice.random() < 0.1:
+            compare.result = pb.Compare.GREATER
+        if dice.random() < 0.05:
+            compare.range_end = b"z"
+        if dice.random() < 0.5:
+            request.failure.add().request_range.key = compare.key
+    if dice.random() < 0.05:
+        request.failure.add().request_range.sort_target = 77  # type: ignore[assignment]
+
+
 def batch(dice: random.Random, operations: Operations) -> list[command_pb2.Command]:
     """Draw the commands of an entry."""
     commands = []
     for _ in range(dice.choice((1, 2, 6))):
         draw = dice.random()
         if draw < 0.35:
-            one = command(txn(dice))
+            request_ = txn(dice)
+            if dice.random() < 0.4:
+                guard(dice, request_)
+            one = command(request_)
         elif draw < 0.6:
             one = command(put_request(dice, dice.choice(KEYS)))
         elif draw < 0.65:
@@ -122,7 +140,13 @@ def test_the_short_way_leaves_the_same_bytes_and_tells_the_same_as_the_general_o
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     dice, operations = random.Random(seed), Operations(seed)
-    taken = 0
+    taken = guarded = 0
+
+    def counted_guards(request: pb.TxnRequest, way: object = plain.guarded_puts) -> object:
+        nonlocal guarded
+        found = way(request)  # type: ignore[operator]
+        guarded += found is not None
+        return found
 
     def counted(*arguments: object, way: object = plain.run_plain) -> object:
         nonlocal taken
@@ -142,10 +166,12 @@ def test_the_short_way_leaves_the_same_bytes_and_tells_the_same_as_the_general_o
                 )
             with monkeypatch.context() as patched:
                 patched.setattr(plain, "run_plain", counted)
+                patched.setattr(plain, "guarded_puts", counted_guards)
                 short.apply(entries)
             with monkeypatch.context() as patched:
                 patched.setattr(plain, "plain_put", lambda _: None)
                 patched.setattr(plain, "plain_puts", lambda _: None)
+                patched.setattr(plain, "guarded_puts", lambda _: None)
                 general.apply(entries)
             operations.current, operations.compacted = short.revisions(0)
             assert quick.steps[-1] == slow.steps[-1]
@@ -164,6 +190,7 @@ def test_the_short_way_leaves_the_same_bytes_and_tells_the_same_as_the_general_o
                 everything = pb.RangeRequest(key=b"\0", range_end=b"\0", count_only=True)
                 assert short.range(space, everything) == general.range(space, everything)
         assert taken > 50, "few went the short way: that proves little"
+        assert guarded > 10, "few of them compared anything"
         assert short.hash_kv(0, 0) == general.hash_kv(0, 0)
 
 
