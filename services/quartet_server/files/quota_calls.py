@@ -148,7 +148,7 @@ async def _add_up(tree: Tree, zone: str, ino: int, revision: int) -> tuple[int, 
 async def _finish(
     tree: Tree, zone: str, request: pb.SetQuotaRequest, path: Path, counting: int, bytes_: int, inodes: int
 ) -> pb.Quota:
-    """Add what was there before the count began, and let the limits hold."""
+    """Add what was there before the count began, and let the limits hold. Raises QuotaExceeded if no count can hold it."""
     key = keys.quota(zone, counting)
 
     async def build(snapshot: Snapshot) -> Plan[pb.Quota]:
@@ -156,8 +156,7 @@ async def _finish(
         if kv is None:
             raise Contention(f"the quota of {path} was set or removed by somebody else at the same time")
         record = storage_pb2.QuotaRecord.FromString(kv.value)
-        record.bytes += bytes_
-        record.inodes += inodes
+        quotas.add(record, bytes_, inodes, limits=False)
         record.counting = False
         answer = _quota(path, record)
         operation = ops.put(key, record.SerializeToString())

@@ -17,6 +17,7 @@ from quartet_server.meta.snapshot import KeyValue, Snapshot
 from raftmeta.etcd import rpc_pb2
 
 Ids = tuple[int, ...]
+_MOST = (1 << 63) - 1  # an attribute may claim any size below it
 
 
 def above(walk: Walk) -> Ids:
@@ -107,11 +108,7 @@ def counted(
             continue
         bytes_, inodes = charges.of[one]
         record = storage_pb2.QuotaRecord.FromString(found[key].value)
-        if not record.counting:
-            _hold(record, "bytes", bytes_, record.bytes, record.limit_bytes)
-            _hold(record, "inodes", inodes, record.inodes, record.limit_inodes)
-        record.bytes += bytes_
-        record.inodes += inodes
+        add(record, bytes_, inodes, limits=not record.counting)
         compares.append(ops.unchanged(key, found[key].mod_revision))
         operations.append(ops.put(key, record.SerializeToString()))
     return compares, operations
@@ -138,9 +135,17 @@ async def as_seen(zone: str, snapshot: Snapshot, error: QuotaExceeded) -> QuotaE
     )
 
 
+def add(record: storage_pb2.QuotaRecord, bytes_: int, inodes: int, *, limits: bool) -> None:
+    """Add to a quota's counts, within its limits if they hold yet, and never beyond what can be counted. Raises QuotaExceeded."""
+    _hold(record, "bytes", bytes_, record.bytes, (limits and record.limit_bytes) or _MOST)
+    _hold(record, "inodes", inodes, record.inodes, (limits and record.limit_inodes) or _MOST)
+    record.bytes += bytes_
+    record.inodes += inodes
+
+
 def _hold(record: storage_pb2.QuotaRecord, what: str, delta: int, used: int, limit: int) -> None:
     """Hold a count against its limit: who is above it already may still shrink. Raises QuotaExceeded."""
-    if limit and delta > 0 and used + delta > limit:
+    if delta > 0 and used + delta > limit:
         raise QuotaExceeded(
             f"{record.path} may hold {limit} {what} and holds {used}; {delta} more do not fit",
             hint=f"quartet quota show qt:{record.path}",

@@ -124,6 +124,21 @@ async def test_a_refused_write_changes_nothing_and_says_what_is_full(files: File
         await create(files, "/q/f", 71)
 
 
+async def test_sizes_that_no_count_can_hold_are_refused(files: FileServiceAsyncStub) -> None:
+    most = 2**63 - 1
+    await fill(files, "/q/", "/many/")
+    await limit(files, "/q", inodes=9)
+    await create(files, "/q/f", most)
+    with fails(EXHAUSTED, "QUOTA_EXCEEDED"):
+        await create(files, "/q/g", 1)
+    assert await used(files, "/q") == (most, 1)
+    await fill(files, "/many/a", "/many/b", size=most)
+    with fails(EXHAUSTED, "QUOTA_EXCEEDED"):
+        await limit(files, "/many", inodes=9)
+    await files.Delete(pb.DeleteRequest(path="/many/b"))
+    assert (await limit(files, "/many", inodes=9)).used_bytes == most
+
+
 async def test_a_directory_that_holds_something_is_counted_while_others_write_into_it(
     files: FileServiceAsyncStub,
 ) -> None:
