@@ -144,7 +144,12 @@ class Reads(Elections):
             self._fail(done, refusal)
 
     def on_read_index(self, peer: Peer, term: int, message: peer_pb2.ReadIndex) -> None:
-        """A follower asks: its reads wait like ours."""
+        """A follower asks: its reads wait like ours, unless its question settles that this member still leads.
+
+        Whoever asks in this term was in it when its reads had been asked, and had voted for nobody of a later one. If
+        it and this member are a majority, nobody can have been elected, and nothing committed elsewhere, before that: the
+        question is the echo that a round of heartbeats would ask it for (Ongaro's thesis, 6.4, counts no more than that).
+        """
         if not self.leads or term != self.term:
             return  # it asks again, or somebody else
         number, question = peer.number, message.id
@@ -155,7 +160,11 @@ class Reads(Elections):
                 answer.confirmed, answer.index = True, outcome
             self.tell(number, durable=False, read_index_reply=answer)
 
-        self.begin_read(reply)
+        if self.committed_in_term and not self.stopping and self.majority((self.me, number)):
+            self.counters.reads += 1
+            reply(self.commit)
+        else:
+            self.begin_read(reply)
 
     def on_read_index_reply(self, reply: peer_pb2.ReadIndexReply) -> None:
         """The leader answered; a refusal is asked again until the reads' time is up."""
