@@ -21,6 +21,7 @@ from grpc import aio
 from quartet.cluster.v1 import cluster_pb2
 from quartet.files.v1 import files_pb2
 from quartet.maintenance.v1 import maintenance_pb2
+from quartet.mounts.v1 import mounts_pb2
 from quartet.objects.peers.v1 import peers_pb2
 from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2
@@ -137,6 +138,7 @@ def test_reflection_lists_every_service_there_is(tmp_path: pytest.TempPathFactor
         cluster_pb2,
         files_pb2,
         maintenance_pb2,
+        mounts_pb2,
         objects_pb2,
         parsed_pb2,
         peers_pb2,

@@ -249,7 +249,7 @@ def test_a_snapshot_that_slows_puts_more_than_twice_is_marked() -> None:
     result = scale.Result(1000, 110, load_seconds=1.0, member_seconds=[2.0], cluster_seconds=[11.0])
     result.latencies = {
         "paced, quiet": [1.0] * 100,
-        "paced, saved to a file": [1.9] * 100,
+        "paced, saved by a client": [1.9] * 100,
         "paced, installed on a member that was away": [2.1] * 100,
     }
     said = scale.render({"machine": FACTS, "systems": {"raftmeta": result.json()}})

@@ -87,7 +87,7 @@ def test_a_large_store_is_measured(tmp_path: Path) -> None:
 
     document = without_errors(tmp_path, errors, "scale", "--keys", "500", "--seconds", "0.1", "--systems", "raftmeta")
     result = document["systems"]["raftmeta"]
-    assert set(result["snapshot_seconds"]) == {"saved to a file", "installed on a member that was away"}
+    assert set(result["snapshot_seconds"]) == {"saved by a client", "installed on a member that was away"}
     assert all(count > 0 for count, _, _ in result["latencies"].values())
     assert result["tables"]["keys0"] > 0
 
