@@ -19,36 +19,42 @@ LIMIT_SECONDS = 60
 PROMISES = 60
 
 
-def launch(disk: DiskLayer, folder: Path, seed: int, command: str) -> subprocess.Popen[str]:
+def launch(disk: DiskLayer, folder: Path, seed: int, command: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, str(PROGRAM), str(folder), str(seed), command],
         env={**os.environ, **disk.environment(), "PYTHONPATH": str(SERVICES)},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
     )  # fmt: skip
 
 
-def promises(process: subprocess.Popen[str], most: int) -> list[str]:
-    """Read what a process promises until there is so much of it, or it ends."""
+def promises(process: subprocess.Popen[bytes], most: int) -> list[str]:
+    """Read what a process promises until there is so much of it, or it ends; not a byte more, which would be lost to `rest`."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
-        lines.append(line)
+        lines.append(line.decode())
         if len(lines) >= most:
             break
     return lines
 
 
-def rest(process: subprocess.Popen[str]) -> list[str]:
+def rest(process: subprocess.Popen[bytes]) -> list[str]:
     """Kill a process and read what it promised before it died; lines that were cut are no promise."""
     process.kill()
-    out, complaint = process.communicate(timeout=LIMIT_SECONDS)
+    out, complaint = ended(process)
     assert process.returncode == -signal.SIGKILL, complaint
     return [line for line in out.splitlines(keepends=True) if line.endswith("\n")]
 
 
+def ended(process: subprocess.Popen[bytes], said: str = "") -> tuple[str, str]:
+    """Tell a process something and wait for its end; return what it promised and what it complained about."""
+    out, complaint = process.communicate(said.encode(), timeout=LIMIT_SECONDS)
+    return out.decode(), complaint.decode()
+
+
 def check(disk: DiskLayer, folder: Path, lines: list[str]) -> list[str]:
     process = launch(disk, folder, 0, "check")
-    out, complaint = process.communicate("".join(lines), timeout=LIMIT_SECONDS)
+    out, complaint = ended(process, "".join(lines))
     assert process.returncode == 0, complaint
     return out.split("\n")[:-1]
 
@@ -90,7 +96,7 @@ def test_a_full_disk_refuses_writes_and_harms_nothing(tmp_path: Path) -> None:
     process = launch(disk, folder, 1, "fill")
     lines = promises(process, PROMISES)
     disk.full(300_000)
-    out, complaint = process.communicate(timeout=LIMIT_SECONDS)
+    out, complaint = ended(process)
     lines += out.splitlines(keepends=True)
     assert "refused: STORE_FULL" in complaint
     assert disk.counts()["writes_refused"] > 0
@@ -114,7 +120,7 @@ def test_a_sync_that_fails_is_told_and_what_was_acknowledged_stays(
     process = launch(disk, folder, 1, "fill")
     lines = promises(process, PROMISES)
     disk.fail_sync(errno.EIO, only=where)
-    out, complaint = process.communicate(timeout=LIMIT_SECONDS)
+    out, complaint = ended(process)
     lines += out.splitlines(keepends=True)
     assert "refused: OBJECT_STORE_UNREACHABLE" in complaint
     assert disk.counts()["syncs_failed"] > 0
