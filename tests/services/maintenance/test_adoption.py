@@ -27,6 +27,10 @@ async def node(folder: Path, name: str) -> AsyncIterator[str]:
     async with await RunningNode.start(Config(serve=serve, objects=objects)) as running:
         async with asyncio.timeout(60):
             await running.wait_ready()
+            while (
+                "new" in (folder / "blobs" / "owners").read_text().split()
+            ):  # the cluster says whose it is in a moment
+                await asyncio.sleep(0.01)
         yield str(running.address)
 
 

@@ -21,8 +21,8 @@ UNKNOWN = "unknown"
 """Mark of a store that had blobs and no mark when it was opened: nobody knows whose they are."""
 LOOK = 60.0
 """Seconds between two looks at the marks of a store that others can reach."""
-AGAIN = 1.0
-"""Seconds after which the first look is tried again, as there is no leader yet."""
+AGAIN = 0.2
+"""Seconds after which a look that failed is tried again: there is no leader yet, and once there is one blobs come."""
 _log = structlog.get_logger("quartet.objects")
 
 
