@@ -14,6 +14,7 @@ QuartetError
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost MountInUse MountUnreachable SnapshotReferenced
+│                           ObjectsNotOwned
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
 │                           CollectionRunning PlacementStale
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
@@ -307,6 +308,12 @@ class ObjectsNotShared(
     FailedPrecondition, hint="name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"
 ):
     """A node with an external Metastore was to keep bytes on a disk that no other node sees."""
+
+
+class ObjectsNotOwned(
+    FailedPrecondition, hint="give each cluster a store of its own; quartet gc shows what would go, quartet gc --adopt"
+):
+    """Another cluster, or nobody knows which, has put blobs into the store that was to be collected."""
 
 
 class MountInUse(FailedPrecondition, hint="quartet unmount NAME --drain"):

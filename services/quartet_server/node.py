@@ -34,6 +34,7 @@ from quartet_server.objects import service as objects
 from quartet_server.objects.alone import SHARED, OneNodesBlobs
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.gc.metrics import UpkeepMetrics
+from quartet_server.objects.gc.ownership import Ownership
 from quartet_server.objects.gc.upkeep import Upkeep
 from quartet_server.objects.mounts.opened import OpenStores
 from quartet_server.objects.mounts.reach import Reach
@@ -115,6 +116,7 @@ class RunningNode:
         self.member: Member | None = None
         self.metastore: Metastore
         self.blobs: BlobStore | None = None
+        self._ownership: Ownership
         self.readiness = Readiness()
         self.registry = CollectorRegistry()
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -241,9 +243,14 @@ class RunningNode:
         """Open the store of blobs; return the cluster's, this node's share of it, and the services that come with it."""
         store = await open_store(self.config, say=lambda text: _log.warning("objects", finding=text))
         self._undo.push_async_callback(store.close)
-        if self.config.objects.url.startswith(SHARED) or self.member is None:
+        shared = self.config.objects.url.startswith(SHARED)
+        self._ownership = Ownership(store, self.metastore, new_id, shared=shared)
+        await self._ownership.begin()
+        self._undo.push_async_callback(self._ownership.close)
+        self._ownership.start()
+        if shared or self.member is None:
             ReplicaService(None).add_to(server)
-            blobs = store if self.config.objects.url.startswith(SHARED) else OneNodesBlobs(store)
+            blobs = store if shared else OneNodesBlobs(store)
             return blobs, blobs, (ReplicaService.name,)
         replication = Replication(
             store,
@@ -271,6 +278,7 @@ class RunningNode:
             self.metastore,
             (*holders, Pins(self.metastore)),
             self.config.objects,
+            self._ownership,
             shared=self.config.objects.url.startswith(SHARED),
             clock=time.time,
             draw=secrets.token_bytes,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from quartet_server.objects.bucket import open_bucket
-from quartet_server.objects.contract import BlobStore
+from quartet_server.objects.contract import BlobStore, MarkedBlobs
 from quartet_server.objects.disk import DiskBlobs, DiskLimits
 from quartet_server.objects.memory import MemoryBlobs
 
@@ -38,7 +38,7 @@ async def _disk(clock: Clock, folder: Path) -> BlobStore:
     return await DiskBlobs.open(folder, DiskLimits(touch_seconds=TOUCH_SECONDS), clock, os.urandom)
 
 
-async def bucket(url: str, endpoint: str, clock: Clock) -> BlobStore:
+async def bucket(url: str, endpoint: str, clock: Clock) -> MarkedBlobs:
     """Open a bucket whose server must honour conditions."""
     return await open_bucket(
         url, endpoint, require_conditions=True, touch_seconds=TOUCH_SECONDS, verify_reads=True, clock=clock,

@@ -43,6 +43,7 @@ SAFE_TWICE = {
     "quartet.versions.v1.VersionService.RemoveRetention": "a second one finds no retention to remove",
     "quartet.versions.v1.VersionService.CollectVersions": "a second one finds what the first one left",
     "quartet.maintenance.v1.MaintenanceService.Collect": "a second round finds what the first one left",
+    "quartet.maintenance.v1.MaintenanceService.Adopt": "who owns a store alone can adopt it again",
     "quartet.objects.v1.ObjectService.PutStream": "the digest of the bytes makes a second put the same put",
     "quartet.objects.v1.ObjectService.Pin": "the pin's id, which its caller chooses, makes a second pin the same pin",
     "quartet.objects.v1.ObjectService.Unpin": "a pin that is gone cannot end again",

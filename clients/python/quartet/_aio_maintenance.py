@@ -21,6 +21,10 @@ class AsyncMaintenance:
         async for told in self._transport.stream(lambda at: at.maintenance.Collect, request):
             yield told
 
+    async def adopt(self) -> pb.AdoptResponse:
+        """Make the store of one node this cluster's alone, whoever put blobs there; what nothing leads to will be deleted."""
+        return await self._transport.call(lambda at: at.maintenance.Adopt, pb.AdoptRequest(), safe=True)
+
     async def upkeep(self) -> pb.Upkeep:
         """Read what every node collected and scrubbed of late."""
         return await self._transport.call(lambda at: at.maintenance.GetUpkeep, pb.GetUpkeepRequest(), safe=True)

@@ -26,6 +26,10 @@ class Maintenance:
         request = pb.CollectRequest(run=run, zones=zones)
         yield from self._begun(lambda at: at.maintenance.Collect, request)
 
+    def adopt(self) -> pb.AdoptResponse:
+        """Make the store of one node this cluster's alone, whoever put blobs there; what nothing leads to will be deleted."""
+        return self._transport.call(lambda at: at.maintenance.Adopt, pb.AdoptRequest(), safe=True)
+
     def upkeep(self) -> pb.Upkeep:
         """Read what every node collected and scrubbed of late."""
         return self._transport.call(lambda at: at.maintenance.GetUpkeep, pb.GetUpkeepRequest(), safe=True)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.status import Status
 
 from quartet_server.cli.connection import Endpoints, Zone, connected, remote
-from quartet_server.cli.output import Output, print_json, print_table, say
+from quartet_server.cli.output import CommandError, Output, print_json, print_table, say
 
 _KIND = "FINDING_KIND_"
 _Path = Annotated[str, Parameter(help="Remote path: qt:/path, or just /path; without one the whole zone.")]
@@ -26,6 +26,9 @@ def register(app: App) -> None:
         *,
         run: Annotated[bool, Parameter(negative="", help="Condemn and delete; without it nothing is changed.")] = False,
         report: Annotated[bool, Parameter(negative="", help="Only show what nodes did of late by themselves.")] = False,
+        adopt: Annotated[
+            bool, Parameter(negative="", help="Make the stores of all nodes this cluster's alone.")
+        ] = False,
         endpoints: Endpoints = None,
         zone: Annotated[str, Parameter(help="Only this zone; empty for all.")] = "",
         output: Output = "table",
@@ -34,9 +37,19 @@ def register(app: App) -> None:
 
         What nothing leads to is condemned, and deleted by a later round, when a grace is over and still nothing leads to it.
 
+        A store of blobs that another cluster has marked, or that has blobs from before stores were marked, is not collected
+        (OBJECTS_NOT_OWNED) until --adopt makes it this cluster's. From then on what nothing in this cluster leads to is deleted, whoever put it
+        there: be sure that no other cluster uses the store, and that this one has its own Metastore and not an empty or
+        older one. `quartet gc` shows what would go.
+
         **Example**: `quartet gc --run --zone team-a`
         """
+        if adopt and (run or report):
+            raise CommandError("--adopt goes with neither --run nor --report")
         with connected(endpoints) as client:
+            if adopt:
+                _print_adopted(list(_adopted(client)), output)
+                return
             if report:
                 _print_upkeep(client.maintenance.upkeep(), output)
                 return
@@ -133,6 +146,23 @@ def _collect(client: Client, endpoints: str | None, zone: str, *, run: bool) -> 
             with connected(address) as other:
                 rows += _round(other, zones, status, run=run).rows
     return rows
+
+
+def _adopted(client: Client) -> Iterator[pb.AdoptResponse]:
+    """Adopt the store of every node, or the one that all share."""
+    yield (first := client.maintenance.adopt())
+    for address in [] if first.shared else _others(client, first.node):
+        with connected(address) as other:
+            yield other.maintenance.adopt()
+
+
+def _print_adopted(stores: Sequence[pb.AdoptResponse], output: str) -> None:
+    if output == "json":
+        print_json([{"node": one.node, "shared": one.shared, "owners": list(one.owners)} for one in stores])
+        return
+    rows = [{"node": one.node, "shared": one.shared, "owners": ", ".join(one.owners)} for one in stores]
+    print_table(rows, ("node", "shared", "owners"))
+    say("these stores are this cluster's alone now; what nothing in it leads to goes in later rounds: quartet gc")
 
 
 class _Round:

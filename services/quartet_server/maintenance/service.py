@@ -72,6 +72,12 @@ class MaintenanceService(maintenance_pb2_grpc.MaintenanceServiceServicer):
                     node=self._upkeep.node, shared=self._upkeep.shared, collection=told(tally), done=done
                 )
 
+    async def Adopt(self, request: pb.AdoptRequest, context: Context) -> pb.AdoptResponse:
+        """Make the store this cluster's."""
+        demand_operator(context, "adopting a store of blobs")
+        owners = await self._upkeep.ownership.adopt()
+        return pb.AdoptResponse(node=self._upkeep.node, shared=self._upkeep.shared, owners=sorted(owners))
+
     async def GetUpkeep(self, request: pb.GetUpkeepRequest, context: Context) -> pb.Upkeep:
         """Read what all nodes told."""
         demand_operator(context, "reading what was collected")

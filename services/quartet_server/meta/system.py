@@ -14,6 +14,7 @@ REQUESTS = b"/system/requests/"
 OBJECTS = b"/system/objects/"
 UPKEEP = b"/system/upkeep/"
 COLLECTING = b"/system/collecting"
+OWNER = b"/system/owner"
 MOUNTS = b"/system/mounts/"
 REACH = b"/system/reach/"
 

@@ -233,3 +233,24 @@ class Tidies(Protocol):
 
     async def tidy(self) -> int:
         """Remove it; return how many files that were. Raises ObjectStoreUnreachable."""
+
+
+class Marked(Protocol):
+    """A store that remembers which clusters use it, as short names of a-z and 0-9; every driver is one.
+
+    Marks are the store's, not a zone's, and no blobs. What cannot be read comes back as some name that is no cluster's.
+    All calls raise ObjectStoreUnreachable.
+    """
+
+    async def marks(self) -> frozenset[str]:
+        """Return those that are there; a mark whose `mark` has returned is among them, whoever put it there."""
+
+    async def mark(self, name: str) -> None:
+        """Add one durably, beside the others. Raises StoreFull too."""
+
+    async def unmark(self, names: Iterable[str]) -> None:
+        """Remove some durably; those that are not there are fine. Raises StoreFull too."""
+
+
+class MarkedBlobs(BlobStore, Marked, Protocol):
+    """A store of blobs as a driver keeps it, with the marks of whom it belongs to."""

@@ -70,6 +70,19 @@ def create(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Make `data` all that is in the file `path`, durably: at every moment it is the old or the new. Raises OSError."""
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(descriptor, [data], 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
 def remove(path: Path) -> None:
     """Unlink, if it is there; durable with the directory. Raises OSError."""
     path.unlink(missing_ok=True)

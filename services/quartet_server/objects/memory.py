@@ -27,6 +27,7 @@ class MemoryBlobs:
         self._clock = clock
         self._touch_seconds = touch_seconds
         self._blobs: dict[str, dict[Digest, _Blob]] = {}
+        self._marks = frozenset[str]()
 
     @property
     def touch_seconds(self) -> float:
@@ -159,6 +160,18 @@ class MemoryBlobs:
         zones = self._blobs.values() if zone is None else [self._blobs.get(zone, {})]
         infos = [blob.info for blobs in zones for blob in blobs.values()]
         return Usage(len(infos), sum(info.digest.size for info in infos), sum(info.stored for info in infos))
+
+    async def marks(self) -> frozenset[str]:
+        """See `Marked.marks`."""
+        return self._marks
+
+    async def mark(self, name: str) -> None:
+        """See `Marked.mark`."""
+        self._marks |= {name}
+
+    async def unmark(self, names: Iterable[str]) -> None:
+        """See `Marked.unmark`."""
+        self._marks -= set(names)
 
     async def close(self) -> None:
         """See `BlobStore.close`."""

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from quartet_server.config import Config
 from quartet_server.errors import FieldInvalid
-from quartet_server.objects.contract import BlobStore
+from quartet_server.objects.contract import MarkedBlobs
 from quartet_server.objects.disk import DiskBlobs, DiskLimits
 from quartet_server.objects.memory import MemoryBlobs
 
@@ -37,7 +37,7 @@ async def open_store(
     draw: Callable[[int], bytes] = os.urandom,
     say: Callable[[str], None] = lambda text: None,
     options: Mapping[str, str] | None = None,
-) -> BlobStore:
+) -> MarkedBlobs:
     """Open the store that `config.objects` names.
 
     Args:

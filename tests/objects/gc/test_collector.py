@@ -45,7 +45,10 @@ def store(clock: Clock) -> BlobStore:
 
 
 async def collect(store: BlobStore, clock: Clock, *holders: Keeper, dry: bool = False) -> Tally:
-    collector = Collector(store, holders, GRACE, clock=clock, draw=random.Random(1).randbytes)
+    async def demand() -> None:
+        pass
+
+    collector = Collector(store, holders, GRACE, clock=clock, draw=random.Random(1).randbytes, demand=demand)
     return [tally async for tally in collector.run(ZONE, dry=dry)][-1]
 
 

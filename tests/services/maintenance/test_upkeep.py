@@ -13,9 +13,10 @@ from harness.blobs import Clock
 from quartet.maintenance.v1 import maintenance_pb2 as pb
 from quartet_server.config import Objects
 from quartet_server.errors import CollectionRunning, ObjectStoreUnreachable
-from quartet_server.objects.contract import BlobStore
+from quartet_server.objects.contract import MarkedBlobs
 from quartet_server.objects.digest import Digest
 from quartet_server.objects.disk import DiskBlobs, DiskLimits
+from quartet_server.objects.gc.ownership import Ownership
 from quartet_server.objects.gc.turn import Turn
 from quartet_server.objects.gc.upkeep import Upkeep
 from quartet_server.objects.memory import MemoryBlobs
@@ -51,6 +52,13 @@ class Nobody:
         yield
 
 
+class Ours(Ownership):
+    """Of a store that is ours, whatever is in it: `test_ownership.py` has the others."""
+
+    async def demand(self) -> None:
+        pass
+
+
 class Time:
     """Pauses that move a clock, and let nobody wait."""
 
@@ -63,10 +71,10 @@ class Time:
 
 
 def upkeep(
-    node: str, blobs: BlobStore, store: Metastore, clock: Clock, holder: Nobody, *, shared: bool = False
+    node: str, blobs: MarkedBlobs, store: Metastore, clock: Clock, holder: Nobody, *, shared: bool = False
 ) -> Upkeep:
     return Upkeep(
-        node, blobs, store, [holder], CONFIG, shared=shared, clock=clock, draw=random.Random(1).randbytes,
+        node, blobs, store, [holder], CONFIG, Ours(blobs, store, lambda: "ours", shared=shared), shared=shared, clock=clock, draw=random.Random(1).randbytes,
         pause=Time(clock).pause,
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
     blobs/ZONE/HASH/b.SIZE.CODEC.TIME.ID    a copy of the bytes
     blobs/ZONE/HASH/c.ID.TIME               the copy ID was condemned
     blobs/ZONE/HASH/t.TIME                  the blob was asked for
+    owners/ID                               a cluster uses the bucket
 
 No object is ever written twice, and a copy is deleted by its own name: whoever condemned one copy cannot hit another that
 was written since. So nothing needs a condition that the server might not honour. Times are microseconds since 1970.
@@ -17,6 +18,7 @@ from quartet_server.objects.contract import BlobInfo
 from quartet_server.objects.digest import Digest
 
 ROOT = "blobs"
+MARKS = "owners"
 
 
 @dataclass(frozen=True, slots=True)

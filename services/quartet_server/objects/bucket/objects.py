@@ -74,6 +74,14 @@ class Bucket:
             found = await obstore.list_with_delimiter_async(self._store, ROOT)
         return sorted(prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"])
 
+    async def names(self, below: str) -> frozenset[str]:
+        """Return the last parts of the names of all objects below `below`."""
+        found = set[str]()
+        with translated():
+            async for page in obstore.list(self._store, below, chunk_size=1_000):
+                found.update(meta["path"].rpartition("/")[2] for meta in page)
+        return frozenset(found)
+
     async def put(self, path: str, data: bytes | Path, size: int) -> None:
         """Write an object; large ones in parts."""
         with translated(), no_bucket():

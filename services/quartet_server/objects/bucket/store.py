@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from quartet_server.errors import BlobCorrupt, QuartetError
 from quartet_server.objects.arguments import PIECE, absent, bounded, mismatch, page_limit, span
-from quartet_server.objects.bucket.copies import Copies, Copy, folder, microseconds
+from quartet_server.objects.bucket.copies import MARKS, Copies, Copy, folder, microseconds
 from quartet_server.objects.bucket.objects import Bucket
 from quartet_server.objects.codec import Codec, CodecError, decode, encode
 from quartet_server.objects.contract import LIST_LIMIT, BlobInfo, BlobWriter, Put, Usage
@@ -329,6 +329,18 @@ class BucketBlobs:
                     blobs, logical = blobs + 1, logical + size
                     physical += sum(copy.stored for copy in found.of_size(size))
         return Usage(blobs, logical, physical)
+
+    async def marks(self) -> frozenset[str]:
+        """See `Marked.marks`."""
+        return await self._bucket.names(MARKS)
+
+    async def mark(self, name: str) -> None:
+        """See `Marked.mark`."""
+        await self._bucket.put(f"{MARKS}/{name}", b"", 0)
+
+    async def unmark(self, names: Iterable[str]) -> None:
+        """See `Marked.unmark`."""
+        await self._bucket.delete(f"{MARKS}/{name}" for name in names)
 
     async def close(self) -> None:
         """See `BlobStore.close`."""

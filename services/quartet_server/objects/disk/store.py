@@ -22,6 +22,7 @@ from quartet_server.objects.disk.committer import Committer
 from quartet_server.objects.disk.entry import hash_of, key_of
 from quartet_server.objects.disk.files import Files
 from quartet_server.objects.disk.journal import Batch, Journal
+from quartet_server.objects.disk.marks import Marks
 from quartet_server.objects.disk.reading import Reader
 from quartet_server.objects.disk.record import Kind
 from quartet_server.objects.disk.steps import Kept, Steps
@@ -61,12 +62,14 @@ class DiskBlobs:
         findings: What was wrong when it was opened, for people; empty when all was well.
     """
 
-    def __init__(self, journal: Journal, files: Files, lock: DirectoryLock, limits: DiskLimits) -> None:
+    def __init__(self, journal: Journal, files: Files, marks: Marks, lock: DirectoryLock, limits: DiskLimits) -> None:
         """Own what `open` has opened."""
         damaged = set[bytes]()
         self.findings: Sequence[str] = journal.findings
         self._journal = journal
         self._files = files
+        self._marks = marks
+        self._marking = asyncio.Lock()
         self._lock = lock
         self._limits = limits
         self._damaged = damaged
@@ -99,7 +102,8 @@ class DiskBlobs:
             lock = DirectoryLock(folder)
             try:
                 files = Files(folder)
-                return cls(Journal(folder, limits.pack_bytes, clock, draw, files.is_there), files, lock, limits)
+                journal = Journal(folder, limits.pack_bytes, clock, draw, files.is_there)
+                return cls(journal, files, Marks(folder), lock, limits)
             except BaseException:
                 lock.close()
                 raise
@@ -378,6 +382,25 @@ class DiskBlobs:
                 path.unlink()
                 removed += 1
         return removed
+
+    async def marks(self) -> frozenset[str]:
+        """See `Marked.marks`."""
+        return await self._in_thread(self._marks.read)
+
+    async def mark(self, name: str) -> None:
+        """See `Marked.mark`."""
+        await self._to_the_end(self._remark(lambda marks: marks | {name}))
+
+    async def unmark(self, names: Iterable[str]) -> None:
+        """See `Marked.unmark`."""
+        gone = set(names)
+        await self._to_the_end(self._remark(lambda marks: marks - gone))
+
+    async def _remark(self, change: Callable[[frozenset[str]], frozenset[str]]) -> None:
+        async with self._marking:
+            marks = await self.marks()
+            if (changed := change(marks)) != marks:
+                await self._in_thread(lambda: self._marks.write(changed))
 
     async def checkpoint(self) -> None:
         """Write the index now, so that the next opening has nothing to read from the packs. Raises StoreFull."""

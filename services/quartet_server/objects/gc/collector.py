@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -63,18 +63,23 @@ class Collector:
         *,
         clock: Callable[[], float],
         draw: Callable[[int], bytes],
+        demand: Callable[[], Awaitable[None]],
     ) -> None:
-        """Collect `store`, of which `holders` keep blobs, in their order; `grace` in seconds, `clock` seconds since 1970."""
+        """Collect `store`, of which `holders` keep blobs, in their order; `grace` in seconds, `clock` seconds since 1970.
+
+        `demand` raises when the blobs are not of those whom the holders know.
+        """
         self._store = store
         self._holders = holders
         self._grace = grace
         self._clock = clock
         self._draw = draw
+        self._demand = demand
 
     async def run(self, zone: str, *, dry: bool) -> AsyncGenerator[Tally, None]:
         """Do a round; yield the same tally as it grows, the last time when the round is done.
 
-        Raises what a holder raises, before anything is changed, and errors of the store.
+        Raises what a holder and `demand` raise, before anything is changed, and errors of the store.
         """
         tally, began = Tally(zone), self._clock()
         reached = Reached(self._draw)
@@ -82,6 +87,8 @@ class Collector:
             tally.reached = reached.count
             yield tally
         tally.reached = reached.count
+        if not dry:
+            await self._demand()  # now: the Metastore may have been emptied while the holders read it
         async for _ in self.pass_through(zone, reached, began, tally, dry=dry):
             yield tally
         yield tally

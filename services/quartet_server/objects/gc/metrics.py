@@ -12,7 +12,10 @@ from quartet_server.objects.gc.upkeep import Upkeep
 
 _COUNTERS = {
     "collections": ("rounds", "Rounds of collection that came to their end."),
-    "collection_failures": ("failures", "Rounds that were given up, as a holder of blobs could not answer."),
+    "collection_failures": (
+        "failures",
+        "Rounds that were given up, as a holder of blobs could not answer or the store is not this cluster's.",
+    ),
     "condemned": ("condemned", "Blobs condemned because nothing led to them."),
     "swept": ("swept", "Blobs collected."),
     "swept_bytes": ("swept_bytes", "Bytes they took."),

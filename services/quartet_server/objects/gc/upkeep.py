@@ -16,6 +16,7 @@ from quartet_server.errors import CollectionRunning, QuartetError
 from quartet_server.objects.contract import BlobStore, Tidies
 from quartet_server.objects.gc import records
 from quartet_server.objects.gc.collector import Collector, Tally
+from quartet_server.objects.gc.ownership import Ownership
 from quartet_server.objects.gc.turn import Turn
 from quartet_server.objects.pins import Holder
 from quartet_server.objects.scrub import scrub
@@ -57,6 +58,7 @@ class Upkeep:
 
     Attributes:
         node: The node's name.
+        ownership: Whose the store is: it is collected only while it is this cluster's.
         shared: Whether other nodes keep the same blobs in the same place: then one of them works for all.
         totals: What was done since the process began.
     """
@@ -68,6 +70,7 @@ class Upkeep:
         metastore: Metastore,
         holders: Sequence[Holder],
         config: Objects,
+        ownership: Ownership,
         *,
         shared: bool,
         clock: Callable[[], float],
@@ -75,6 +78,7 @@ class Upkeep:
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Look after `store`, of which `holders` keep blobs, in their order; `clock` says the seconds since 1970."""
+        self.ownership = ownership
         self.node = node
         self.shared = shared
         self.totals = Totals()
@@ -83,7 +87,7 @@ class Upkeep:
         self._config = config
         self._clock = clock
         self._pause = pause
-        self._collector = Collector(store, holders, config.gc_grace, clock=clock, draw=draw)
+        self._collector = Collector(store, holders, config.gc_grace, clock=clock, draw=draw, demand=ownership.demand)
         self._turn = Turn(metastore, node)
         self._collecting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -102,7 +106,7 @@ class Upkeep:
     async def collect(self, zones: Sequence[str] = (), *, dry: bool) -> AsyncGenerator[tuple[Tally, bool], None]:
         """Do a round in each zone (none: all that have blobs); yield its tally as it grows, True with the last one.
 
-        Raises CollectionRunning, what a holder raises, and errors of the stores.
+        Raises CollectionRunning, ObjectsNotOwned unless it is dry, what a holder raises, and errors of the stores.
         """
         if dry:
             async for told in self._rounds(zones, dry=True):
@@ -113,6 +117,7 @@ class Upkeep:
         async with self._collecting, self._alone():
             total = Tally("")
             try:
+                await self.ownership.demand()
                 async with aclosing(self._rounds(zones, dry=False)) as rounds:
                     async for tally, done in rounds:
                         if done:

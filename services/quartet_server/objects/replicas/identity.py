@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from quartet_server.objects.filesystem import refusal, sync_directory, write_all
+from quartet_server.objects.filesystem import refusal, replace_file
 
 BYTES = 16
 _NAME = "store-id"
@@ -26,15 +26,7 @@ def store_id(folder: Path | None, draw: Callable[[int], bytes] = os.urandom) -> 
             if len(found := path.read_bytes()) == BYTES:
                 return found
         drawn = draw(BYTES)
-        temporary = path.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            write_all(descriptor, [drawn], 0)
-            os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)
-        temporary.replace(path)
-        sync_directory(folder)
+        replace_file(path, drawn)
         return drawn
     except OSError as error:
         raise refusal(error) from error

@@ -341,6 +341,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
     """
+    ERROR_REASON_OBJECTS_NOT_OWNED: _ErrorReason.ValueType  # 107
+    """ERROR_REASON_OBJECTS_NOT_OWNED (FAILED_PRECONDITION): the store of blobs has the mark of another cluster, or blobs from before
+    stores were marked, so that it is not known whether nothing leads to them. It is not collected; reads and writes go on. `owners` are the marks.
+
+        {"reason": "OBJECTS_NOT_OWNED", "domain": "quartet.dev", "metadata": {"owners": "5f0c21d94c3b4f0a8a51d2f7c0e6b893", "hint": "give each cluster a store of its own; quartet gc shows what would go, quartet gc --adopt"}}
+    """
     ERROR_REASON_MOUNT_IN_USE: _ErrorReason.ValueType  # 124
     """ERROR_REASON_MOUNT_IN_USE (FAILED_PRECONDITION): files or old versions have bytes in the mounted store; or what is to be deleted or
     replaced is a mount point.
@@ -839,6 +845,12 @@ ERROR_REASON_OBJECTS_NOT_SHARED: ErrorReason.ValueType  # 56
 store, which other nodes may share: they would not see the blobs, and nobody keeps copies. Nothing was written.
 
     {"reason": "OBJECTS_NOT_SHARED", "domain": "quartet.dev", "metadata": {"hint": "name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"}}
+"""
+ERROR_REASON_OBJECTS_NOT_OWNED: ErrorReason.ValueType  # 107
+"""ERROR_REASON_OBJECTS_NOT_OWNED (FAILED_PRECONDITION): the store of blobs has the mark of another cluster, or blobs from before
+stores were marked, so that it is not known whether nothing leads to them. It is not collected; reads and writes go on. `owners` are the marks.
+
+    {"reason": "OBJECTS_NOT_OWNED", "domain": "quartet.dev", "metadata": {"owners": "5f0c21d94c3b4f0a8a51d2f7c0e6b893", "hint": "give each cluster a store of its own; quartet gc shows what would go, quartet gc --adopt"}}
 """
 ERROR_REASON_MOUNT_IN_USE: ErrorReason.ValueType  # 124
 """ERROR_REASON_MOUNT_IN_USE (FAILED_PRECONDITION): files or old versions have bytes in the mounted store; or what is to be deleted or

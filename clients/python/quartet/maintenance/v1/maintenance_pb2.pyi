@@ -243,6 +243,55 @@ class CollectResponse(_message.Message):
 Global___CollectResponse: _TypeAlias = CollectResponse  # noqa: Y015
 
 @_typing.final
+class AdoptRequest(_message.Message):
+    """AdoptRequest is about the store of the called node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdoptRequest: _TypeAlias = AdoptRequest  # noqa: Y015
+
+@_typing.final
+class AdoptResponse(_message.Message):
+    """AdoptResponse tells whose the store was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    OWNERS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """Name of the node."""
+    shared: _builtins.bool
+    """Other nodes keep the same blobs in the same place, so that it is their store too."""
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Marks that were there: ids of clusters, this one's included, and `unknown` for blobs from before stores were marked. None for a new store."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        shared: _builtins.bool = ...,
+        owners: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "owners", b"owners", "shared", b"shared"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdoptResponse: _TypeAlias = AdoptResponse  # noqa: Y015
+
+@_typing.final
 class GetUpkeepRequest(_message.Message):
     """GetUpkeepRequest asks for all nodes."""
 

@@ -45,6 +45,11 @@ class MaintenanceServiceStub:
                 request_serializer=quartet_dot_maintenance_dot_v1_dot_maintenance__pb2.CollectRequest.SerializeToString,
                 response_deserializer=quartet_dot_maintenance_dot_v1_dot_maintenance__pb2.CollectResponse.FromString,
                 _registered_method=True)
+        self.Adopt = channel.unary_unary(
+                '/quartet.maintenance.v1.MaintenanceService/Adopt',
+                request_serializer=quartet_dot_maintenance_dot_v1_dot_maintenance__pb2.AdoptRequest.SerializeToString,
+                response_deserializer=quartet_dot_maintenance_dot_v1_dot_maintenance__pb2.AdoptResponse.FromString,
+                _registered_method=True)
         self.GetUpkeep = channel.unary_unary(
                 '/quartet.maintenance.v1.MaintenanceService/GetUpkeep',
                 request_serializer=quartet_dot_maintenance_dot_v1_dot_maintenance__pb2.GetUpkeepRequest.SerializeToString,
@@ -77,6 +82,16 @@ class MaintenanceServiceServicer:
         only counts. The first answer names the node; others come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
         node is everybody's. ABORTED (COLLECTION_RUNNING) while another round runs; DATA_LOSS (CONTENT_LOST) when a file's
         list of chunks cannot be read, and whatever else keeps a holder of blobs from saying all it keeps: then nothing was changed.
+        FAILED_PRECONDITION (OBJECTS_NOT_OWNED) with `run`, when the store is not this cluster's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Adopt(self, request, context):
+        """Adopt makes the store that the called node keeps blobs in this cluster's alone: marks of others are removed from it, and from the next round on what
+        nothing in this cluster leads to is condemned, and deleted a grace later, whoever put it there. Where another cluster still uses the store its blobs
+        are in danger until it has put its mark there again, at the latest a minute later. Nothing is deleted by the call itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,6 +127,11 @@ def add_MaintenanceServiceServicer_to_server(servicer, server):
                     servicer.Collect,
                     request_deserializer=quartet_dot_maintenance_dot_v1_dot_maintenance__pb2.CollectRequest.FromString,
                     response_serializer=quartet_dot_maintenance_dot_v1_dot_maintenance__pb2.CollectResponse.SerializeToString,
+            ),
+            'Adopt': grpc.unary_unary_rpc_method_handler(
+                    servicer.Adopt,
+                    request_deserializer=quartet_dot_maintenance_dot_v1_dot_maintenance__pb2.AdoptRequest.FromString,
+                    response_serializer=quartet_dot_maintenance_dot_v1_dot_maintenance__pb2.AdoptResponse.SerializeToString,
             ),
             'GetUpkeep': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUpkeep,
@@ -162,6 +182,33 @@ class MaintenanceService:
             '/quartet.maintenance.v1.MaintenanceService/Collect',
             quartet_dot_maintenance_dot_v1_dot_maintenance__pb2.CollectRequest.SerializeToString,
             quartet_dot_maintenance_dot_v1_dot_maintenance__pb2.CollectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Adopt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.maintenance.v1.MaintenanceService/Adopt',
+            quartet_dot_maintenance_dot_v1_dot_maintenance__pb2.AdoptRequest.SerializeToString,
+            quartet_dot_maintenance_dot_v1_dot_maintenance__pb2.AdoptResponse.FromString,
             options,
             channel_credentials,
             insecure,

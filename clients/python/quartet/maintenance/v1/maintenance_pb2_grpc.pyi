@@ -45,6 +45,12 @@ class MaintenanceServiceStub:
     only counts. The first answer names the node; others come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
     node is everybody's. ABORTED (COLLECTION_RUNNING) while another round runs; DATA_LOSS (CONTENT_LOST) when a file's
     list of chunks cannot be read, and whatever else keeps a holder of blobs from saying all it keeps: then nothing was changed.
+    FAILED_PRECONDITION (OBJECTS_NOT_OWNED) with `run`, when the store is not this cluster's.
+    """
+    Adopt: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.AdoptRequest, _maintenance_pb2.AdoptResponse]
+    """Adopt makes the store that the called node keeps blobs in this cluster's alone: marks of others are removed from it, and from the next round on what
+    nothing in this cluster leads to is condemned, and deleted a grace later, whoever put it there. Where another cluster still uses the store its blobs
+    are in danger until it has put its mark there again, at the latest a minute later. Nothing is deleted by the call itself.
     """
     GetUpkeep: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.GetUpkeepRequest, _maintenance_pb2.Upkeep]
     """GetUpkeep tells what every node did of late by itself, or by Collect: rounds, scrubs, and what they found."""
@@ -73,6 +79,12 @@ class MaintenanceServiceAsyncStub(MaintenanceServiceStub):
     only counts. The first answer names the node; others come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
     node is everybody's. ABORTED (COLLECTION_RUNNING) while another round runs; DATA_LOSS (CONTENT_LOST) when a file's
     list of chunks cannot be read, and whatever else keeps a holder of blobs from saying all it keeps: then nothing was changed.
+    FAILED_PRECONDITION (OBJECTS_NOT_OWNED) with `run`, when the store is not this cluster's.
+    """
+    Adopt: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.AdoptRequest, _maintenance_pb2.AdoptResponse]  # type: ignore[assignment]
+    """Adopt makes the store that the called node keeps blobs in this cluster's alone: marks of others are removed from it, and from the next round on what
+    nothing in this cluster leads to is condemned, and deleted a grace later, whoever put it there. Where another cluster still uses the store its blobs
+    are in danger until it has put its mark there again, at the latest a minute later. Nothing is deleted by the call itself.
     """
     GetUpkeep: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.GetUpkeepRequest, _maintenance_pb2.Upkeep]  # type: ignore[assignment]
     """GetUpkeep tells what every node did of late by itself, or by Collect: rounds, scrubs, and what they found."""
@@ -104,6 +116,18 @@ class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
         only counts. The first answer names the node; others come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
         node is everybody's. ABORTED (COLLECTION_RUNNING) while another round runs; DATA_LOSS (CONTENT_LOST) when a file's
         list of chunks cannot be read, and whatever else keeps a holder of blobs from saying all it keeps: then nothing was changed.
+        FAILED_PRECONDITION (OBJECTS_NOT_OWNED) with `run`, when the store is not this cluster's.
+        """
+
+    @_abc_1.abstractmethod
+    def Adopt(
+        self,
+        request: _maintenance_pb2.AdoptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_maintenance_pb2.AdoptResponse, _abc.Awaitable[_maintenance_pb2.AdoptResponse]]:
+        """Adopt makes the store that the called node keeps blobs in this cluster's alone: marks of others are removed from it, and from the next round on what
+        nothing in this cluster leads to is condemned, and deleted a grace later, whoever put it there. Where another cluster still uses the store its blobs
+        are in danger until it has put its mark there again, at the latest a minute later. Nothing is deleted by the call itself.
         """
 
     @_abc_1.abstractmethod
