@@ -300,7 +300,7 @@ class BuildGrid(Served):
         self.endpoints = [f"127.0.0.1:{port}"]
         config = self._directory / "buildgrid.yml"
         config.write_text(
-            f"server:\n  - !channel\n    address: 127.0.0.1:{port}\n    insecure-mode: true\n"
+            f"thread-pool-size: 30\nserver:\n  - !channel\n    address: 127.0.0.1:{port}\n    insecure-mode: true\n"
             f"instances:\n  - name: ''\n    storages:\n      - !disk-storage &store\n        path: {self._directory}/cas\n"
             "    services:\n      - !cas\n        storage: *store\n      - !bytestream\n        storage: *store\n"
         )

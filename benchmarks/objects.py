@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import report
 import session
 from blobstores import KINDS, Blobs, machine_busy
@@ -149,7 +150,7 @@ async def measure(load: Load, blobs: Blobs, seconds: float) -> Row:
                 await load.call(blobs, prepared)
             except StopAsyncIteration:
                 return
-            except (OSError, AssertionError, RuntimeError) as error:
+            except (OSError, AssertionError, RuntimeError, grpc.aio.AioRpcError) as error:
                 row.record(error)
                 return
             row.latencies.append(time.perf_counter() - began)
