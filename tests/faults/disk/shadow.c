@@ -68,7 +68,9 @@ struct file *attach(int descriptor, ino_t number, const char *path, int created)
         die("too many open files", path);
     if (created)
         file_gone(number); /* a number that is used again */
-    file->kept = open_or_die(inside(name, "i", number, ""), O_RDWR | (created ? O_CREAT | O_EXCL : 0));
+    struct stat found;
+    int unheard = !created && fstat(descriptor, &found) == 0 && found.st_size == 0; /* its maker may have been killed */
+    file->kept = open_or_die(inside(name, "i", number, ""), O_RDWR | (created ? O_CREAT | O_EXCL : unheard ? O_CREAT : 0));
     int marks = open_or_die(inside(name, "i", number, ".marks"), O_RDWR | O_CREAT);
     if (ftruncate(marks, MARKS) < 0)
         die(strerror(errno), name);
@@ -189,8 +191,11 @@ static void keep_name(int there, const char *name, const char *path, const struc
             die(strerror(errno), path);
     } else {
         inside(source, "i", found->st_ino, "");
-        if (fstatat(AT_FDCWD, source, &wanted, 0) < 0)
+        if (fstatat(AT_FDCWD, source, &wanted, 0) < 0) {
+            if (found->st_size == 0)
+                return; /* its maker was killed, or has not got that far, before the layer heard of it: nobody counts on it */
             die("a file came into being behind the layer's back", path);
+        }
         if (fstatat(there, name, &kept, AT_SYMLINK_NOFOLLOW) == 0 && kept.st_ino == wanted.st_ino)
             return;
         if (SYS(linkat, AT_FDCWD, source, there, "\x01new", 0) < 0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import pytest
-from harness.blobs import Clock
+from harness.blobs import Clock, owned
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -46,10 +46,6 @@ class References:
             yield digest(number)
 
 
-async def allowed() -> None:
-    """Let every round happen."""
-
-
 class Forgetful(Collector):
     """A collector without the second look: the bug that the test must find."""
 
@@ -68,7 +64,7 @@ class Rounds(RuleBasedStateMachine):
         self.store = MemoryBlobs(self.clock, LAG)
         self.files, self.versions = References(), References()
         self.collectors = [
-            self.kind(self.store, [holder], GRACE, clock=self.clock, draw=random.Random(1).randbytes, demand=allowed)
+            self.kind(self.store, [holder], GRACE, clock=self.clock, draw=random.Random(1).randbytes, demand=owned)
             for holder in (self.files, self.versions)
         ]
         self.told = dict[int, float]()  # when a client was last told that a blob is there

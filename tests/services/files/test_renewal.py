@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from harness.blobs import Clock
+from harness.blobs import Clock, owned
 from harness.contents import MIB, noise, read
 from harness.failures import fails
 from harness.served import served
@@ -36,7 +36,12 @@ class Slow:
         self.clock = Clock()
         self.blobs = MemoryBlobs(self.clock, 1.0)
         self.collector = Collector(
-            self.blobs, [HeldByFiles(store, self.blobs)], GRACE, clock=self.clock, draw=random.Random(1).randbytes
+            self.blobs,
+            [HeldByFiles(store, self.blobs)],
+            GRACE,
+            clock=self.clock,
+            draw=random.Random(1).randbytes,
+            demand=owned,
         )
         self.service = FileService(store, timestamps(self.clock), self.blobs)
         self.renewals = 0

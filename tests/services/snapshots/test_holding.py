@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.message import DecodeError
+from harness.blobs import owned
 from harness.contents import MIB, noise, read, write
 from harness.failures import fails
 from harness.snapshots import Port
@@ -84,7 +85,8 @@ async def test_the_collector_leaves_what_a_snapshot_leads_to_and_takes_it_when_i
     made = await at.create("/d")
     await remove(at, store, "/d")
     holders = (HeldBySnapshots(store, blobs), HeldByFiles(store, blobs))
-    collector = Collector(blobs, holders, -3600.0, clock=time.time, draw=random.Random(1).randbytes)  # all is old
+    draw = random.Random(1).randbytes
+    collector = Collector(blobs, holders, -3600.0, clock=time.time, draw=draw, demand=owned)  # all is old
 
     async def rounds() -> None:
         for _ in range(3):
