@@ -108,7 +108,7 @@ class Here:
         return set(await self._share.missing(zone, digests))
 
     async def hold(self, zone: str, digests: Sequence[Digest], placement: int) -> set[Digest]:
-        """See `Place.hold`; nobody asks itself."""
+        """Refuse: it is asked before a copy here is dropped, and that copy would answer for itself."""
         raise NotImplementedError
 
     async def stat(self, zone: str, digest: Digest) -> BlobInfo | None:
