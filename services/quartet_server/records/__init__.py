@@ -1,0 +1,1 @@
+"""The RecordStore: records from descriptors, on SQLite and PostgreSQL."""
