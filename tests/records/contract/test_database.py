@@ -80,7 +80,7 @@ async def test_what_a_statement_breaks_does_not_break_the_writes_beside_it(datab
 
 
 async def test_a_read_cannot_write(database: Database) -> None:
-    with pytest.raises(Exception, match="(?i)read.?only"):
+    with pytest.raises(Exception, match=r"(?i)read.?only"):
         await database.read("a", put("k"))
     assert await database.read("a", keys) == []
 
