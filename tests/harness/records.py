@@ -43,6 +43,43 @@ class Clock:
         return self.now
 
 
+class Opening:
+    """Opens databases of a driver in a test's folder."""
+
+    def __init__(self, driver: str, folder: Path, clock: Callable[[], float], undo: AsyncExitStack) -> None:
+        """Open databases of `driver`, below `folder`; `undo` ends what was begun."""
+        self.driver = driver
+        self._folder = folder
+        self._clock = clock
+        self._undo = undo
+
+    async def database(self, made: Schema, *, queue: int = 1000) -> Database:
+        """Return an empty database with the tables of `made`, or the one that it opened before, opened again."""
+        opened = open_sqlite(self._folder, made, queue=queue, clock=self._clock)
+        self._undo.push_async_callback(opened.close)
+        return opened
+
+    async def served(self, made: Schema, start: Callable[[Resources], Awaitable[Domain]]) -> aio.Channel:
+        """Return a channel to a domain service over an empty database of the schema `made`.
+
+        The zone of a call is what its metadata `quartet-zone` says, as ever.
+        """
+        databases = OpenDatabases({made.database: await self.database(made)}, {made.database: made}, shared=False)
+        nothing: Any = None  # what has records has no metadata
+        resources = Resources(
+            config=Config(),
+            metastore=nothing,
+            member=None,
+            address="127.0.0.1:0",
+            clock=self._clock,
+            new_id=lambda: uuid.uuid4().hex,
+            records=databases,
+        )
+        address = await self._undo.enter_async_context(served([await start(resources)]))
+        options = [("grpc.max_receive_message_length", 64 * 1024**2)]
+        return await self._undo.enter_async_context(aio.insecure_channel(address, options=options))
+
+
 def open_sqlite(
     folder: Path, made: Schema = NOTES, *, queue: int = 1000, clock: Callable[[], float] | None = None
 ) -> SqliteDatabase:
