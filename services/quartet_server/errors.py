@@ -15,6 +15,7 @@ QuartetError
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost MountInUse MountUnreachable SnapshotReferenced
 │                           ObjectsNotOwned ReferenceMissing RecordReferenced
+│                           TaskCycle TransitionRefused TaskNotReady CheckpointForeign CheckpointUnusable
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
 │                           CollectionRunning PlacementStale
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded DatabaseBusy DatabaseFull
@@ -35,6 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import quartet_server.project_errors  # noqa: F401 - its leaves are in the tree
 import quartet_server.record_errors  # noqa: F401 - its leaves are in the tree
 from quartet_server.branches import (
     Aborted as Aborted,
