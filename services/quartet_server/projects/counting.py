@@ -22,7 +22,7 @@ def by_status(session: Session, record: Record[Any], *where: sa.ColumnElement[bo
     """Return how many of the zone's rows that fulfil `where` have each status, as it is stored."""
     table = record.table
     chosen = sa.select(table.c.status, sa.func.count()).where(table.c.zone == session.zone, *where)
-    return dict(session.connection.execute(chosen.group_by(table.c.status)).tuples())
+    return {row[0]: row[1] for row in session.connection.execute(chosen.group_by(table.c.status))}
 
 
 def tasks_of(session: Session, column: str, ids: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
@@ -49,7 +49,7 @@ def summaries(session: Session, projects: Sequence[pb.Project]) -> list[ProjectS
         chosen = sa.select(table.c.project_id, sa.func.count()).where(
             table.c.zone == session.zone, table.c.project_id.in_(ids[start : start + _AT_ONCE])
         )
-        features |= dict(session.connection.execute(chosen.group_by(table.c.project_id)).tuples())
+        features |= {row[0]: row[1] for row in session.connection.execute(chosen.group_by(table.c.project_id))}
     return [_summary(one, features.get(one.id, 0), tasks.get(one.id, {})) for one in projects]
 
 
