@@ -40,8 +40,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import quartet_server.agent_errors  # noqa: F401 - its leaves are in the tree
-import quartet_server.record_errors  # noqa: F401 - its leaves are in the tree
+import quartet_server.agent_errors
+import quartet_server.record_errors  # noqa: F401 - their leaves are in the tree
 from quartet_server.branches import (
     Aborted as Aborted,
 )
