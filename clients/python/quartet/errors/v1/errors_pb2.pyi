@@ -36,7 +36,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 2
     """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT): a page token was not made by this method for this request:
-    it was changed, or the filter was.
+    it was changed, or the filter was. Lists of records say which in metadata "kind": `malformed` (it is no token, or was changed),
+    `foreign` (of another method or zone), `stale` (of another filter, order or selection).
 
         {"reason": "PAGE_TOKEN_INVALID", "domain": "quartet.dev", "metadata": {"hint": "ask for the first page again, without a token"}}
     """
@@ -567,6 +568,114 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "DATABASE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet db status"}}
     """
+    ERROR_REASON_FILTER_INVALID: _ErrorReason.ValueType  # 150
+    """ERROR_REASON_FILTER_INVALID (INVALID_ARGUMENT): a filter is not written as AIP-160 says, or is too long (8 KiB), too deep (32
+    brackets) or of too many comparisons (100). Metadata: the position of the mistake in characters, from 1, and its kind: `syntax`,
+    `unsupported` or `limit`.
+
+        {"reason": "FILTER_INVALID", "domain": "quartet.dev", "metadata": {"position": "10", "kind": "syntax", "hint": "write it like: status = open AND title = \\"draft*\\""}}
+    """
+    ERROR_REASON_COLUMN_UNKNOWN: _ErrorReason.ValueType  # 151
+    """ERROR_REASON_COLUMN_UNKNOWN (INVALID_ARGUMENT): a filter or an order names a field that the record does not have, or not as a
+    column. Metadata: the name, the record, and the position in the filter or order in characters, from 1.
+
+        {"reason": "COLUMN_UNKNOWN", "domain": "quartet.dev", "metadata": {"column": "titel", "record": "Task", "position": "1", "hint": "it has: id, title, status"}}
+    """
+    ERROR_REASON_COLUMN_UNUSABLE: _ErrorReason.ValueType  # 152
+    """ERROR_REASON_COLUMN_UNUSABLE (INVALID_ARGUMENT): a filter asks of a column what cannot be asked of it, or an order names one that
+    cannot be ordered by: bytes and vectors are not filtered, only columns that are never absent and no list, map or message can
+    be ordered by. Metadata: the column and the position in characters, from 1.
+
+        {"reason": "COLUMN_UNUSABLE", "domain": "quartet.dev", "metadata": {"column": "tags", "position": "1", "hint": "ask whether a list has a value: tags:\\"x\\""}}
+    """
+    ERROR_REASON_FILTER_TYPE_MISMATCH: _ErrorReason.ValueType  # 153
+    """ERROR_REASON_FILTER_TYPE_MISMATCH (INVALID_ARGUMENT): a filter compares a column with a value of another type, or by an operator
+    that its type does not have. Metadata: the column, the type that it wants, and the position of the value in characters, from 1.
+
+        {"reason": "FILTER_TYPE_MISMATCH", "domain": "quartet.dev", "metadata": {"column": "priority", "wanted": "a whole number", "position": "12"}}
+    """
+    ERROR_REASON_BATCH_TOO_LARGE: _ErrorReason.ValueType  # 154
+    """ERROR_REASON_BATCH_TOO_LARGE (INVALID_ARGUMENT): more items in a batch than it takes (1,000), or they have more bytes together than
+    an answer may have. Nothing was changed. Metadata: the limit, and what there was.
+
+        {"reason": "BATCH_TOO_LARGE", "domain": "quartet.dev", "metadata": {"field": "requests", "limit": "1000", "found": "1001", "hint": "send fewer items at once"}}
+    """
+    ERROR_REASON_MASK_INVALID: _ErrorReason.ValueType  # 155
+    """ERROR_REASON_MASK_INVALID (INVALID_ARGUMENT): an update mask names what cannot be updated. Metadata: the path and the kind of mistake:
+    `unknown` (the record has no such field), `part` (only whole fields are updated), `key`, `output_only`, `immutable`, `star` (`*` stands
+    alone), `twice`, `empty` (nothing is to be updated).
+
+        {"reason": "MASK_INVALID", "domain": "quartet.dev", "metadata": {"path": "created_at", "kind": "output_only"}}
+    """
+    ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 167
+    """ERROR_REASON_SESSION_NOT_FOUND (NOT_FOUND): no session of an agent has the label, nor the alias.
+
+        {"reason": "SESSION_NOT_FOUND", "domain": "quartet.dev", "metadata": {"label": "mom", "hint": "quartet agents sessions list"}}
+    """
+    ERROR_REASON_SESSION_EXISTS: _ErrorReason.ValueType  # 168
+    """ERROR_REASON_SESSION_EXISTS (ALREADY_EXISTS): the label is that of a session, or an alias of one.
+
+        {"reason": "SESSION_EXISTS", "domain": "quartet.dev", "metadata": {"label": "mom", "hint": "quartet agents sessions show LABEL"}}
+    """
+    ERROR_REASON_TURN_NOT_FOUND: _ErrorReason.ValueType  # 169
+    """ERROR_REASON_TURN_NOT_FOUND (NOT_FOUND): the zone has no such turn, or the session has none yet.
+
+        {"reason": "TURN_NOT_FOUND", "domain": "quartet.dev", "metadata": {"turn": "t-1"}}
+    """
+    ERROR_REASON_HEAD_MOVED: _ErrorReason.ValueType  # 170
+    """ERROR_REASON_HEAD_MOVED (ABORTED): the session is at another turn than the one that was expected; nothing was changed.
+
+        {"reason": "HEAD_MOVED", "domain": "quartet.dev", "metadata": {"label": "mom", "head": "t-2", "hint": "read the session again, and go on from where it is"}}
+    """
+    ERROR_REASON_TURN_FINISHED: _ErrorReason.ValueType  # 171
+    """ERROR_REASON_TURN_FINISHED (FAILED_PRECONDITION): the turn is completed, or has failed: nothing of it changes any more.
+
+        {"reason": "TURN_FINISHED", "domain": "quartet.dev", "metadata": {"turn": "t-1"}}
+    """
+    ERROR_REASON_TURN_UNFINISHED: _ErrorReason.ValueType  # 172
+    """ERROR_REASON_TURN_UNFINISHED (FAILED_PRECONDITION): the turn, or a tool call of it, has not ended, and has to have.
+
+        {"reason": "TURN_UNFINISHED", "domain": "quartet.dev", "metadata": {"turn": "t-1", "tool_call": "c-1", "hint": "complete the turn, or fail it"}}
+    """
+    ERROR_REASON_ALIAS_TAKEN: _ErrorReason.ValueType  # 173
+    """ERROR_REASON_ALIAS_TAKEN (ALREADY_EXISTS): the name is an alias already, or the label of a session.
+
+        {"reason": "ALIAS_TAKEN", "domain": "quartet.dev", "metadata": {"alias": "mum", "label": "mom", "hint": "quartet agents aliases list"}}
+    """
+    ERROR_REASON_IMPORT_KEY_MISMATCH: _ErrorReason.ValueType  # 174
+    """ERROR_REASON_IMPORT_KEY_MISMATCH (INVALID_ARGUMENT): an idempotency key came back with another import. `code` is
+    `idempotency_key_source_mismatch`, `idempotency_key_mode_mismatch` or `idempotency_key_payload_mismatch`.
+
+        {"reason": "IMPORT_KEY_MISMATCH", "domain": "quartet.dev", "metadata": {"code": "idempotency_key_payload_mismatch", "hint": "draw a new idempotency key for another import"}}
+    """
+    ERROR_REASON_IMPORT_CHUNK_INVALID: _ErrorReason.ValueType  # 175
+    """ERROR_REASON_IMPORT_CHUNK_INVALID (INVALID_ARGUMENT): a part of an upload is wrong, or does not fit the others. `code` is
+    one of those that AgentService.ImportSessionChunk lists.
+
+        {"reason": "IMPORT_CHUNK_INVALID", "domain": "quartet.dev", "metadata": {"code": "chunk_total_mismatch", "hint": "send the upload again under a new upload id"}}
+    """
+    ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 176
+    """ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED): the queue of a session is full, and its policy is to refuse what is new.
+
+        {"reason": "QUEUE_FULL", "domain": "quartet.dev", "metadata": {"label": "mom", "cap": "20", "hint": "quartet agents queue list LABEL"}}
+    """
+    ERROR_REASON_ALREADY_SETTLED: _ErrorReason.ValueType  # 177
+    """ERROR_REASON_ALREADY_SETTLED (FAILED_PRECONDITION): a tool call, or an item of a queue, has ended, or is not where it has to
+    be.
+
+        {"reason": "ALREADY_SETTLED", "domain": "quartet.dev", "metadata": {"tool_call": "c-1"}}
+    """
+    ERROR_REASON_TURN_NOT_ON_PATH: _ErrorReason.ValueType  # 178
+    """ERROR_REASON_TURN_NOT_ON_PATH (FAILED_PRECONDITION): a turn that a compaction names is not on the way from the root to the
+    session's head.
+
+        {"reason": "TURN_NOT_ON_PATH", "domain": "quartet.dev", "metadata": {"turn": "t-1", "hint": "quartet agents sessions show LABEL"}}
+    """
+    ERROR_REASON_SESSION_CLOSED: _ErrorReason.ValueType  # 179
+    """ERROR_REASON_SESSION_CLOSED (FAILED_PRECONDITION): the session is archived or deleted: it takes no turns.
+
+        {"reason": "SESSION_CLOSED", "domain": "quartet.dev", "metadata": {"label": "mom", "status": "archived", "hint": "quartet agents sessions update LABEL --status active"}}
+    """
     ERROR_REASON_TASK_CYCLE: _ErrorReason.ValueType  # 180
     """ERROR_REASON_TASK_CYCLE (FAILED_PRECONDITION): a task would depend on itself, through others or at once. Metadata has the
     cycle: ids, each depending on the next, the last being the first again, at most 20 of them.
@@ -610,7 +719,8 @@ such field.
 """
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 2
 """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT): a page token was not made by this method for this request:
-it was changed, or the filter was.
+it was changed, or the filter was. Lists of records say which in metadata "kind": `malformed` (it is no token, or was changed),
+`foreign` (of another method or zone), `stale` (of another filter, order or selection).
 
     {"reason": "PAGE_TOKEN_INVALID", "domain": "quartet.dev", "metadata": {"hint": "ask for the first page again, without a token"}}
 """
@@ -1140,6 +1250,114 @@ ERROR_REASON_DATABASE_UNREACHABLE: ErrorReason.ValueType  # 147
 """ERROR_REASON_DATABASE_UNREACHABLE (UNAVAILABLE): the database server does not answer.
 
     {"reason": "DATABASE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet db status"}}
+"""
+ERROR_REASON_FILTER_INVALID: ErrorReason.ValueType  # 150
+"""ERROR_REASON_FILTER_INVALID (INVALID_ARGUMENT): a filter is not written as AIP-160 says, or is too long (8 KiB), too deep (32
+brackets) or of too many comparisons (100). Metadata: the position of the mistake in characters, from 1, and its kind: `syntax`,
+`unsupported` or `limit`.
+
+    {"reason": "FILTER_INVALID", "domain": "quartet.dev", "metadata": {"position": "10", "kind": "syntax", "hint": "write it like: status = open AND title = \\"draft*\\""}}
+"""
+ERROR_REASON_COLUMN_UNKNOWN: ErrorReason.ValueType  # 151
+"""ERROR_REASON_COLUMN_UNKNOWN (INVALID_ARGUMENT): a filter or an order names a field that the record does not have, or not as a
+column. Metadata: the name, the record, and the position in the filter or order in characters, from 1.
+
+    {"reason": "COLUMN_UNKNOWN", "domain": "quartet.dev", "metadata": {"column": "titel", "record": "Task", "position": "1", "hint": "it has: id, title, status"}}
+"""
+ERROR_REASON_COLUMN_UNUSABLE: ErrorReason.ValueType  # 152
+"""ERROR_REASON_COLUMN_UNUSABLE (INVALID_ARGUMENT): a filter asks of a column what cannot be asked of it, or an order names one that
+cannot be ordered by: bytes and vectors are not filtered, only columns that are never absent and no list, map or message can
+be ordered by. Metadata: the column and the position in characters, from 1.
+
+    {"reason": "COLUMN_UNUSABLE", "domain": "quartet.dev", "metadata": {"column": "tags", "position": "1", "hint": "ask whether a list has a value: tags:\\"x\\""}}
+"""
+ERROR_REASON_FILTER_TYPE_MISMATCH: ErrorReason.ValueType  # 153
+"""ERROR_REASON_FILTER_TYPE_MISMATCH (INVALID_ARGUMENT): a filter compares a column with a value of another type, or by an operator
+that its type does not have. Metadata: the column, the type that it wants, and the position of the value in characters, from 1.
+
+    {"reason": "FILTER_TYPE_MISMATCH", "domain": "quartet.dev", "metadata": {"column": "priority", "wanted": "a whole number", "position": "12"}}
+"""
+ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 154
+"""ERROR_REASON_BATCH_TOO_LARGE (INVALID_ARGUMENT): more items in a batch than it takes (1,000), or they have more bytes together than
+an answer may have. Nothing was changed. Metadata: the limit, and what there was.
+
+    {"reason": "BATCH_TOO_LARGE", "domain": "quartet.dev", "metadata": {"field": "requests", "limit": "1000", "found": "1001", "hint": "send fewer items at once"}}
+"""
+ERROR_REASON_MASK_INVALID: ErrorReason.ValueType  # 155
+"""ERROR_REASON_MASK_INVALID (INVALID_ARGUMENT): an update mask names what cannot be updated. Metadata: the path and the kind of mistake:
+`unknown` (the record has no such field), `part` (only whole fields are updated), `key`, `output_only`, `immutable`, `star` (`*` stands
+alone), `twice`, `empty` (nothing is to be updated).
+
+    {"reason": "MASK_INVALID", "domain": "quartet.dev", "metadata": {"path": "created_at", "kind": "output_only"}}
+"""
+ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 167
+"""ERROR_REASON_SESSION_NOT_FOUND (NOT_FOUND): no session of an agent has the label, nor the alias.
+
+    {"reason": "SESSION_NOT_FOUND", "domain": "quartet.dev", "metadata": {"label": "mom", "hint": "quartet agents sessions list"}}
+"""
+ERROR_REASON_SESSION_EXISTS: ErrorReason.ValueType  # 168
+"""ERROR_REASON_SESSION_EXISTS (ALREADY_EXISTS): the label is that of a session, or an alias of one.
+
+    {"reason": "SESSION_EXISTS", "domain": "quartet.dev", "metadata": {"label": "mom", "hint": "quartet agents sessions show LABEL"}}
+"""
+ERROR_REASON_TURN_NOT_FOUND: ErrorReason.ValueType  # 169
+"""ERROR_REASON_TURN_NOT_FOUND (NOT_FOUND): the zone has no such turn, or the session has none yet.
+
+    {"reason": "TURN_NOT_FOUND", "domain": "quartet.dev", "metadata": {"turn": "t-1"}}
+"""
+ERROR_REASON_HEAD_MOVED: ErrorReason.ValueType  # 170
+"""ERROR_REASON_HEAD_MOVED (ABORTED): the session is at another turn than the one that was expected; nothing was changed.
+
+    {"reason": "HEAD_MOVED", "domain": "quartet.dev", "metadata": {"label": "mom", "head": "t-2", "hint": "read the session again, and go on from where it is"}}
+"""
+ERROR_REASON_TURN_FINISHED: ErrorReason.ValueType  # 171
+"""ERROR_REASON_TURN_FINISHED (FAILED_PRECONDITION): the turn is completed, or has failed: nothing of it changes any more.
+
+    {"reason": "TURN_FINISHED", "domain": "quartet.dev", "metadata": {"turn": "t-1"}}
+"""
+ERROR_REASON_TURN_UNFINISHED: ErrorReason.ValueType  # 172
+"""ERROR_REASON_TURN_UNFINISHED (FAILED_PRECONDITION): the turn, or a tool call of it, has not ended, and has to have.
+
+    {"reason": "TURN_UNFINISHED", "domain": "quartet.dev", "metadata": {"turn": "t-1", "tool_call": "c-1", "hint": "complete the turn, or fail it"}}
+"""
+ERROR_REASON_ALIAS_TAKEN: ErrorReason.ValueType  # 173
+"""ERROR_REASON_ALIAS_TAKEN (ALREADY_EXISTS): the name is an alias already, or the label of a session.
+
+    {"reason": "ALIAS_TAKEN", "domain": "quartet.dev", "metadata": {"alias": "mum", "label": "mom", "hint": "quartet agents aliases list"}}
+"""
+ERROR_REASON_IMPORT_KEY_MISMATCH: ErrorReason.ValueType  # 174
+"""ERROR_REASON_IMPORT_KEY_MISMATCH (INVALID_ARGUMENT): an idempotency key came back with another import. `code` is
+`idempotency_key_source_mismatch`, `idempotency_key_mode_mismatch` or `idempotency_key_payload_mismatch`.
+
+    {"reason": "IMPORT_KEY_MISMATCH", "domain": "quartet.dev", "metadata": {"code": "idempotency_key_payload_mismatch", "hint": "draw a new idempotency key for another import"}}
+"""
+ERROR_REASON_IMPORT_CHUNK_INVALID: ErrorReason.ValueType  # 175
+"""ERROR_REASON_IMPORT_CHUNK_INVALID (INVALID_ARGUMENT): a part of an upload is wrong, or does not fit the others. `code` is
+one of those that AgentService.ImportSessionChunk lists.
+
+    {"reason": "IMPORT_CHUNK_INVALID", "domain": "quartet.dev", "metadata": {"code": "chunk_total_mismatch", "hint": "send the upload again under a new upload id"}}
+"""
+ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 176
+"""ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED): the queue of a session is full, and its policy is to refuse what is new.
+
+    {"reason": "QUEUE_FULL", "domain": "quartet.dev", "metadata": {"label": "mom", "cap": "20", "hint": "quartet agents queue list LABEL"}}
+"""
+ERROR_REASON_ALREADY_SETTLED: ErrorReason.ValueType  # 177
+"""ERROR_REASON_ALREADY_SETTLED (FAILED_PRECONDITION): a tool call, or an item of a queue, has ended, or is not where it has to
+be.
+
+    {"reason": "ALREADY_SETTLED", "domain": "quartet.dev", "metadata": {"tool_call": "c-1"}}
+"""
+ERROR_REASON_TURN_NOT_ON_PATH: ErrorReason.ValueType  # 178
+"""ERROR_REASON_TURN_NOT_ON_PATH (FAILED_PRECONDITION): a turn that a compaction names is not on the way from the root to the
+session's head.
+
+    {"reason": "TURN_NOT_ON_PATH", "domain": "quartet.dev", "metadata": {"turn": "t-1", "hint": "quartet agents sessions show LABEL"}}
+"""
+ERROR_REASON_SESSION_CLOSED: ErrorReason.ValueType  # 179
+"""ERROR_REASON_SESSION_CLOSED (FAILED_PRECONDITION): the session is archived or deleted: it takes no turns.
+
+    {"reason": "SESSION_CLOSED", "domain": "quartet.dev", "metadata": {"label": "mom", "status": "archived", "hint": "quartet agents sessions update LABEL --status active"}}
 """
 ERROR_REASON_TASK_CYCLE: ErrorReason.ValueType  # 180
 """ERROR_REASON_TASK_CYCLE (FAILED_PRECONDITION): a task would depend on itself, through others or at once. Metadata has the
