@@ -23,6 +23,7 @@ SERVICES = (
     "mounts",
     "objects",
     "parsed",
+    "projects",
     "settings",
     "snapshots",
     "versions",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable
 from typing import Any
 
+import grpc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
@@ -81,6 +83,15 @@ class Planning:
 def task(id_: str = "t", project: str = "p", **said: Any) -> plans_pb2.Task:
     """Return a new task."""
     return plans_pb2.Task(**{"id": id_, "name": id_, "project_id": project, **said})
+
+
+async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
+    """Return how a call ended."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
 
 
 def bare(message: Message) -> Message:

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import MessageToDict
 from harness.failures import fails, reason_of
-from harness.planning import Planning, task
+from harness.planning import Planning, code_of, task
 from quartet.projects.v1 import agents_pb2, history_pb2, memory_pb2
 from quartet.projects.v1 import plans_pb2 as pb
 
@@ -167,14 +167,9 @@ async def test_deleting_a_project_takes_along_all_that_belongs_to_it_and_leaves_
     await planning.project("q")
     other = await planning.task("u", "q")
     await planning.DeleteProject(id="p")
-    left = []
-    for name, id_ in ids.items():
-        try:
-            await getattr(planning, f"Get{name}")(id=id_)
-            left.append(name)
-        except grpc.aio.AioRpcError as error:
-            assert error.code() is CODE.NOT_FOUND, name
-    assert left == ["Agent", "CodeChunk"]
+    codes = {name: await code_of(getattr(planning, f"Get{name}")(id=id_)) for name, id_ in ids.items()}
+    assert [name for name, code in codes.items() if code is CODE.OK] == ["Agent", "CodeChunk"]
+    assert set(codes.values()) == {CODE.OK, CODE.NOT_FOUND}
     assert await planning.GetTask(id="u") == other
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -57,7 +58,9 @@ json_values = st.recursive(
 columns = st.sampled_from(sorted({"settings", "mode", "status", *TASK, "tags", "depends_on", "priority", "blocked_by"}))
 
 
-@given(project=st.dictionaries(columns, json_values, max_size=3), task=st.dictionaries(columns, json_values, max_size=3))
+@given(
+    project=st.dictionaries(columns, json_values, max_size=3), task=st.dictionaries(columns, json_values, max_size=3)
+)
 @settings(max_examples=150, deadline=None)
 def test_any_document_is_read_or_refused_and_never_an_accident(project: dict[str, Any], task: dict[str, Any]) -> None:
     document = {**USABLE, "project": {**PROJECT, **project}, "tasks": [{**TASK, **task}]}
@@ -95,7 +98,7 @@ def test_a_cycle_is_found_exactly_where_there_is_one(tasks: dict[str, list[str]]
     assert bool(cycle) is any(reaches(tasks, one) for one in tasks)
     if cycle:
         assert cycle[0] == cycle[-1]
-        assert all(after in tasks[before] for before, after in zip(cycle, cycle[1:], strict=False))
+        assert all(after in tasks[before] for before, after in pairwise(cycle))
         with pytest.raises(TaskCycle):
             graph.check(tasks)
         return
