@@ -12,6 +12,7 @@ from quartet._aio_maintenance import AsyncMaintenance
 from quartet._aio_mounts import AsyncMounts
 from quartet._aio_objects import AsyncObjects
 from quartet._aio_parsed import AsyncParsed
+from quartet._aio_projects import AsyncProjects
 from quartet._aio_settings import AsyncSettings
 from quartet._aio_snapshots import AsyncSnapshots
 from quartet._aio_transport import AsyncTransport
@@ -72,6 +73,7 @@ class AsyncClient:
         self.workspaces = AsyncWorkspaces(self._transport)
         self.mounts = AsyncMounts(self._transport)
         self.parsed = AsyncParsed(self._transport)
+        self.projects = AsyncProjects(self._transport)
 
     async def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

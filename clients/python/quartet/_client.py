@@ -13,6 +13,7 @@ from quartet._mounts import Mounts
 from quartet._objects import Objects
 from quartet._options import TLS, Options, endpoints_of
 from quartet._parsed import Parsed
+from quartet._projects import Projects
 from quartet._settings import Settings
 from quartet._snapshots import Snapshots
 from quartet._transport import Transport
@@ -43,6 +44,7 @@ class Client:
         workspaces: Directories that have a name.
         mounts: Stores of blobs at directories.
         parsed: What parsers made of files, for a while.
+        projects: Projects, tasks, agents and what was learnt.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Client:
         self.workspaces = Workspaces(self._transport)
         self.mounts = Mounts(self._transport)
         self.parsed = Parsed(self._transport)
+        self.projects = Projects(self._transport)
 
     def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

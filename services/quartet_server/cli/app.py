@@ -23,6 +23,7 @@ from quartet_server.cli import (
     mounts,
     nodes,
     objects,
+    projects,
     quotas,
     roots,
     serve,
@@ -73,6 +74,7 @@ def create(environ: Mapping[str, str]) -> App:
     maintenance.register(app)
     workspaces.register(app)
     mounts.register(app)
+    projects.register(app)
     nodes.register(app)
     demo.register(app)
     return app
