@@ -14,16 +14,17 @@ QuartetError
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost MountInUse MountUnreachable SnapshotReferenced
-│                           ObjectsNotOwned
+│                           ObjectsNotOwned MoveRefused
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
 │                           CollectionRunning PlacementStale
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
 │                           ObjectStoreUnreachable CopiesUnreachable BlobUnreachable VersionsBehind
+│                           ZoneMoved ZoneMoving ZoneHomeDown
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
-├── DataLoss                StoreCorrupt BlobCorrupt ContentLost SnapshotDamaged
+├── DataLoss                StoreCorrupt BlobCorrupt ContentLost SnapshotDamaged RowsDamaged
 └── Internal                InternalFault
 
 A branch has a status code, a leaf has a reason: the one of `quartet.errors.v1.ErrorReason` whose name it bears.
@@ -328,6 +329,10 @@ class SnapshotReferenced(FailedPrecondition, hint="quartet snapshot ref rm NAME"
     """A ref names the snapshot that was to be given up."""
 
 
+class MoveRefused(FailedPrecondition, hint="quartet zone list"):
+    """A zone cannot be moved, or its move cannot be stopped, as things are."""
+
+
 class Aborted(QuartetError, code=_C.ABORTED):
     """Another call came in between; reading again and repeating can succeed."""
 
@@ -432,6 +437,18 @@ class VersionsBehind(Unavailable):
     """More changes of files wait to be recorded than one call looks at."""
 
 
+class ZoneMoved(Unavailable):
+    """The zone's records live on another node than the one that was asked for them on another's behalf."""
+
+
+class ZoneMoving(Unavailable, hint="quartet zone list"):
+    """The zone's records are on their way to another node and take no writes until they are there."""
+
+
+class ZoneHomeDown(Unavailable, hint="quartet node list"):
+    """The node on which the zone's records live does not answer; a write may have happened."""
+
+
 class DeadlineExceeded(QuartetError, code=_C.DEADLINE_EXCEEDED):
     """Time ran out."""
 
@@ -466,6 +483,10 @@ class ContentLost(DataLoss, hint="write the file again"):
 
 class SnapshotDamaged(DataLoss):
     """A part of a snapshot is gone, or is not what it should be."""
+
+
+class RowsDamaged(DataLoss):
+    """Rows on their way to another node, or in a backup, are not those that were written."""
 
 
 class Internal(QuartetError, code=_C.INTERNAL):
