@@ -15,15 +15,8 @@ import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 from quartet.cluster.peers.v1.peers_pb2 import ForwardedCall
 
-from quartet_server.errors import (
-    NodeNotFound,
-    NodeNotReady,
-    QuartetError,
-    RevisionCompacted,
-    ZoneHomeDown,
-    ZoneMoved,
-    ZoneMoving,
-)
+from quartet_server.errors import NodeNotFound, NodeNotReady, QuartetError, RevisionCompacted
+from quartet_server.placement_errors import ZoneHomeDown, ZoneMoved, ZoneMoving
 from quartet_server.meta import ops, system
 from quartet_server.meta.events import changes
 from quartet_server.meta.snapshot import Snapshot

@@ -11,7 +11,8 @@ from typing import Protocol
 import grpc
 from grpc import aio
 
-from quartet_server.errors import NodeNotFound, TooManyRequests, ZoneHomeDown
+from quartet_server.errors import NodeNotFound, TooManyRequests
+from quartet_server.placement_errors import ZoneHomeDown
 
 FULL = 1_000
 """Calls at once on one connection, above which another is made: a node takes 2,500 of a peer, streams included."""

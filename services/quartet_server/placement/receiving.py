@@ -11,7 +11,8 @@ from grpc import aio
 from quartet.cluster.peers.v1 import peers_pb2 as pb
 from quartet.cluster.peers.v1 import peers_pb2_grpc
 
-from quartet_server.errors import FieldInvalid, MoveRefused
+from quartet_server.errors import FieldInvalid
+from quartet_server.placement_errors import MoveRefused
 from quartet_server.placement import placed, rows, wire
 from quartet_server.placement.homes import Homes
 from quartet_server.placement.leftovers import Leftovers

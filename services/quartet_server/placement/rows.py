@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from quartet.cluster.peers.v1 import peers_pb2 as pb
 from sqlalchemy.dialects import postgresql, sqlite
 
-from quartet_server.errors import FieldInvalid, RowsDamaged
+from quartet_server.errors import FieldInvalid
+from quartet_server.placement_errors import RowsDamaged
 from quartet_server.placement import wire
 from quartet_server.placement.wire import Sum
 from quartet_server.records.contract import Database, Dialect, Session

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from grpc import aio
 from quartet.cluster.peers.v1 import peers_pb2 as pb
 
-from quartet_server.errors import ZoneHomeDown
+from quartet_server.placement_errors import ZoneHomeDown
 from quartet_server.placement.peers import Peer
 from quartet_server.placement.wire import Sum
 

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from google.protobuf.message import DecodeError
 from quartet.cluster.peers.v1 import peers_pb2 as pb
 
-from quartet_server.errors import FieldInvalid, RowsDamaged
+from quartet_server.errors import FieldInvalid
+from quartet_server.placement_errors import RowsDamaged
 from quartet_server.records import floats
 from quartet_server.records.contract import Dialect
 from quartet_server.records.fields import VectorType

@@ -13,7 +13,8 @@ from typing import Any, Protocol, TypeAlias
 from google.protobuf.message import DecodeError
 from quartet.cluster.peers.v1.peers_pb2 import ForwardedCall
 
-from quartet_server.errors import FieldInvalid, ZoneMoved
+from quartet_server.errors import FieldInvalid
+from quartet_server.placement_errors import ZoneMoved
 from quartet_server.rpc.call import current_call
 from quartet_server.rpc.passing import FORWARDED_KEY, Passage
 
