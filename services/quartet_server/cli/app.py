@@ -34,6 +34,7 @@ from quartet_server.cli import (
     watch,
     workspaces,
     xattrs,
+    zones,
 )
 from quartet_server.cli.output import CommandError, say
 from quartet_server.sources import Sources
@@ -74,6 +75,7 @@ def create(environ: Mapping[str, str]) -> App:
     workspaces.register(app)
     mounts.register(app)
     nodes.register(app)
+    zones.register(app)
     demo.register(app)
     return app
 

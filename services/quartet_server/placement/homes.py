@@ -16,13 +16,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from quartet.cluster.peers.v1.peers_pb2 import ForwardedCall
 
 from quartet_server.errors import NodeNotFound, NodeNotReady, QuartetError, RevisionCompacted
-from quartet_server.placement_errors import ZoneHomeDown, ZoneMoved, ZoneMoving
 from quartet_server.meta import ops, system
 from quartet_server.meta.events import changes
 from quartet_server.meta.snapshot import Snapshot
 from quartet_server.placement import placed
 from quartet_server.placement.peers import Peers
 from quartet_server.placement.placed import Placed
+from quartet_server.placement_errors import ZoneHomeDown, ZoneMoved, ZoneMoving
 from quartet_server.rpc.passing import Passage
 from quartet_server.rpc.zones import require_node
 from raftmeta.errors import MetastoreError
@@ -106,7 +106,9 @@ class Homes:
         if place is None or not place.home or (marked is not None and marked.moves > place.record.moves):
             place = self.seen(await placed.read(self._store, zone), zone)
         if place is None or not place.home or (place.home == self.me and not place.record.store):
-            now = await placed.settle(self._store, zone, place, place.home if place else self.me, self.disk, self._now())
+            now = await placed.settle(
+                self._store, zone, place, place.home if place else self.me, self.disk, self._now()
+            )
             place = self.seen(now, zone)
             assert place is not None
         if place.home == self.me:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 
 import structlog
 from grpc import aio
-from quartet.cluster.peers.v1 import peers_pb2 as pb
 from quartet.cluster.storage.v1.storage_pb2 import MoveProgress
 
 from quartet_server.errors import QuartetError

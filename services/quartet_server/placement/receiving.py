@@ -12,12 +12,12 @@ from quartet.cluster.peers.v1 import peers_pb2 as pb
 from quartet.cluster.peers.v1 import peers_pb2_grpc
 
 from quartet_server.errors import FieldInvalid
-from quartet_server.placement_errors import MoveRefused
 from quartet_server.placement import placed, rows, wire
 from quartet_server.placement.homes import Homes
 from quartet_server.placement.leftovers import Leftovers
 from quartet_server.placement.peers import Peers
 from quartet_server.placement.wire import Sum
+from quartet_server.placement_errors import MoveRefused
 from quartet_server.records.contract import Databases, Session
 from quartet_server.records.schema import Schema
 from quartet_server.rpc.zones import check_zone, require_node

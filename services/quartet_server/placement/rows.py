@@ -14,9 +14,9 @@ from quartet.cluster.peers.v1 import peers_pb2 as pb
 from sqlalchemy.dialects import postgresql, sqlite
 
 from quartet_server.errors import FieldInvalid
-from quartet_server.placement_errors import RowsDamaged
 from quartet_server.placement import wire
 from quartet_server.placement.wire import Sum
+from quartet_server.placement_errors import RowsDamaged
 from quartet_server.records.contract import Database, Dialect, Session
 from quartet_server.records.schema import ZONE, Schema
 
@@ -162,7 +162,9 @@ def _step(session: Session, table: sa.Table, condition: sa.ColumnElement[bool], 
     """Delete a page of the rows that fulfil a condition, or set columns of them to NULL; tell whether there were any."""
     key = wire.key(table)
     if not key:  # a zone has one row
-        return not clear and bool(session.connection.execute(sa.delete(table).where(table.c[ZONE] == session.zone)).rowcount)
+        return not clear and bool(
+            session.connection.execute(sa.delete(table).where(table.c[ZONE] == session.zone)).rowcount
+        )
     some = sa.select(*key).where(table.c[ZONE] == session.zone, condition).limit(PAGE)
     found = [tuple(row) for row in session.connection.execute(some)]
     if not found:

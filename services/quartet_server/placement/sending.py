@@ -10,9 +10,9 @@ from google.protobuf.message import Message
 from grpc import aio
 from quartet.cluster.peers.v1 import peers_pb2 as pb
 
-from quartet_server.placement_errors import ZoneHomeDown
 from quartet_server.placement.peers import Peer
 from quartet_server.placement.wire import Sum
+from quartet_server.placement_errors import ZoneHomeDown
 
 Answer = TypeVar("Answer", bound=Message)
 PIECE = 512 << 10

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from grpc import aio
-
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from quartet.cluster.peers.v1.peers_pb2 import ForwardedCall
 
 from quartet_server.errors import DeadlinePassed, QuartetError
@@ -92,7 +92,11 @@ class Passage:
             self._mark.certified = True
             self._mark.common_names.extend(_texts(auth.get("x509_common_name", ())))
             self._mark.uris.extend(_texts(auth.get("peer_uri", ())))
-        found = ((REQUEST_ID_KEY, call.request_id), (ZONE_KEY, call.zone), (FORWARDED_KEY, self._mark.SerializeToString()))
+        found = (
+            (REQUEST_ID_KEY, call.request_id),
+            (ZONE_KEY, call.zone),
+            (FORWARDED_KEY, self._mark.SerializeToString()),
+        )
         return [pair for pair in context.invocation_metadata() if _passes(*pair)] + [*found]
 
     async def _trail(self, initial: Any, trailing: Any, context: _Context, responses: bool) -> None:
@@ -111,6 +115,7 @@ class Passage:
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise DeadlinePassed("the deadline passed before the zone's home had answered") from error
         await context.abort(code, error.details() or "", trailing)
+        raise AssertionError("abort raises")
 
 
 async def _relay(call: _Call, context: _Context) -> None:
@@ -123,13 +128,20 @@ async def _relay(call: _Call, context: _Context) -> None:
 
 
 async def _send(requests: AsyncIterator[bytes], call: _Call) -> None:
-    """Send requests as they come, until the node wants no more; raises what reading them raises."""
-    async for request in requests:
-        try:
-            await call.write(request)
-        except (aio.AioRpcError, asyncio.InvalidStateError):
-            return  # the status says why
+    """Send requests as they come, until the node wants no more; raises what reading them raises.
+
+    aio's own `write` puts an internal error in the place of a status that arrives while it writes; what it writes with does not.
+    """
     with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
+        await call.wait_for_connection()
+    async for request in requests:
+        if call.done():
+            return
+        try:
+            await call._cython_call.send_serialized_message(request)
+        except cygrpc.InternalError:
+            return  # the status says why
+    with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError, cygrpc.InternalError):
         await call.done_writing()
 
 
