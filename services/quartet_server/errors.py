@@ -3,28 +3,36 @@
 QuartetError
 ├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
 │                           DigestMismatch SizeMismatch FileTooLarge
+│                           ImportKeyMismatch ImportChunkInvalid
 ├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid NodeRequired MountRefused
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
 │                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound VersionNotFound
 │                           WorkspaceNotFound MountNotFound RecordNotFound
+│                           SessionNotFound TurnNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists MountExists RecordExists
+│                           SessionExists AliasTaken
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost MountInUse MountUnreachable SnapshotReferenced
-│                           ObjectsNotOwned ReferenceMissing RecordReferenced MoveRefused
+│                           ObjectsNotOwned ReferenceMissing RecordReferenced
+│                           TurnFinished TurnUnfinished AlreadySettled TurnNotOnPath SessionClosed
+│                           MoveRefused
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
-│                           CollectionRunning PlacementStale
+│                           CollectionRunning PlacementStale HeadMoved
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded DatabaseBusy DatabaseFull
+│                           QueueFull
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
 │                           ObjectStoreUnreachable CopiesUnreachable BlobUnreachable VersionsBehind
-│                           DatabaseUnreachable ZoneMoved ZoneMoving ZoneHomeDown
+│                           DatabaseUnreachable
+│                           ZoneMoved ZoneMoving ZoneHomeDown
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
-├── DataLoss                StoreCorrupt BlobCorrupt ContentLost SnapshotDamaged DatabaseDamaged RowsDamaged
+├── DataLoss                StoreCorrupt BlobCorrupt ContentLost SnapshotDamaged DatabaseDamaged
+│                           RowsDamaged
 └── Internal                InternalFault
 
 A branch has a status code, a leaf has a reason: the one of `quartet.errors.v1.ErrorReason` whose name it bears.
@@ -35,8 +43,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import quartet_server.agent_errors
 import quartet_server.placement_errors
-import quartet_server.record_errors  # noqa: F401 - its leaves are in the tree
+import quartet_server.record_errors  # noqa: F401 - their leaves are in the tree
 from quartet_server.branches import (
     Aborted as Aborted,
 )
