@@ -11,6 +11,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from quartet.options.v1 import options_pb2
 
+from quartet_server.records import requests
 from quartet_server.records.codec import Codec
 from quartet_server.records.contract import Dialect
 from quartet_server.records.fields import ETAG, Field, Kind, SchemaError, field, spellings
@@ -102,6 +103,7 @@ def schema(
     """
     metadata = sa.MetaData()
     records = tuple(_record(database, message, metadata) for message in messages)
+    requests.add_table(metadata)
     if extra is not None:
         extra(metadata)
     for table in metadata.tables.values():
