@@ -90,12 +90,14 @@ async def test_nobody_but_a_member_passes_calls_on_or_sends_rows(
 async def test_a_zone_moves_between_nodes_with_certificates(
     store: Metastore, tmp_path: Path, files: dict[str, TlsFiles]
 ) -> None:
-    async with homes(store, tmp_path, "n1", "n2", methods={"Tell": ("unary", _tell)}, tls=files) as cluster:
-        async with cluster.nodes["n1"].channel(grpc_channel_credentials(files["ann"])) as channel:
-            tell, red = called(channel, "unary", "Tell"), (("quartet-zone", "red"),)
-            await tell(StringValue(), metadata=red)
-            await zones.move(store, "red", "n2", "m", now())
-            async with asyncio.timeout(40):
-                while (await zones.get(store, "red")).home != "n2":
-                    await asyncio.sleep(0.02)
-            assert (await retried(tell, StringValue(), red)).value == "red ann"
+    async with (
+        homes(store, tmp_path, "n1", "n2", methods={"Tell": ("unary", _tell)}, tls=files) as cluster,
+        cluster.nodes["n1"].channel(grpc_channel_credentials(files["ann"])) as channel,
+    ):
+        tell, red = called(channel, "unary", "Tell"), (("quartet-zone", "red"),)
+        await tell(StringValue(), metadata=red)
+        await zones.move(store, "red", "n2", "m", now())
+        async with asyncio.timeout(40):
+            while (await zones.get(store, "red")).home != "n2":
+                await asyncio.sleep(0.02)
+        assert (await retried(tell, StringValue(), red)).value == "red ann"
