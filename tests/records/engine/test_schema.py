@@ -93,7 +93,7 @@ def test_every_kind_of_field_has_its_column(tmp_path: Path) -> None:
     with engine.begin() as connection:
         [sql] = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'i'").scalars()
         assert sql == "CREATE UNIQUE INDEX i ON things (zone, n DESC, t) WHERE n > 0"
-        connection.exec_driver_sql("INSERT INTO things (zone, id, created_at, must) VALUES ('z', 'a', 1, '')")
+        connection.exec_driver_sql("INSERT INTO things (zone, id, created_at, must, y) VALUES ('z', 'a', 1, '', x'')")
         assert connection.exec_driver_sql("SELECT word, n, b FROM things").one() == ("it's", 0, 0)
     engine.dispose()
 
