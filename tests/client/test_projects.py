@@ -73,7 +73,9 @@ def test_the_client_plans_works_measures_remembers_and_goes_back(node: MemoryNod
         made = projects.create(history_pb2.Requirement(project_id="p", category="c", description="d"))
         assert projects.validate(made.id).validated
         assert list(projects.link(made.id, "f").linked_features) == ["f"]
-        projects.create(memory_pb2.Episode(project_id="p", type=1, content="c", embedding=[1, 0]))
+        projects.create(
+            memory_pb2.Episode(project_id="p", type=memory_pb2.EPISODE_TYPE_DECISION, content="c", embedding=[1, 0])
+        )
         assert [round(one.score) for one in projects.search_episodes("p", vector=[1, 0])] == [1]
         assert projects.prune_episodes("p", keep=1, dry_run=True).pruned == 0
         chunk = memory_pb2.CodeChunk(file="a.py", content="x", chunk_type="block", language="python", symbols=["X"])

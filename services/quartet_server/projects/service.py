@@ -57,7 +57,8 @@ class ProjectService:
         for kind in CALLS:
             calls = kind(database)
             methods |= {name: getattr(calls, name) for name in dir(kind) if name[0].isupper()}
-        self._servicer = servicer(service_pb2_grpc.ProjectServiceServicer, database, SCHEMA, SimpleNamespace(**methods))
+        base: Any = service_pb2_grpc.ProjectServiceServicer  # abstract, as the stubs see it
+        self._servicer = servicer(base, database, SCHEMA, SimpleNamespace(**methods))
 
     def add_to(self, server: aio.Server) -> None:
         """Register the servicer."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import sqlalchemy as sa
 from quartet.projects.v1 import agents_pb2, plans_pb2
 from quartet.projects.v1 import views_pb2 as pb
@@ -15,9 +18,9 @@ from quartet_server.records.fields import numbers
 _TASKS, _AGENTS, _PROJECTS = schema.TASKS.table, schema.AGENTS.table, schema.PROJECTS.table
 _BY_PRIORITY = (_TASKS.c.priority, _TASKS.c.created_at, _TASKS.c.id)
 _LATELY = (_AGENTS.c.last_activity_at.desc(), _AGENTS.c.id)
-_TASK_STATUS = numbers(plans_pb2.TaskStatus.DESCRIPTOR)
-_PROJECT_STATUS = numbers(plans_pb2.ProjectStatus.DESCRIPTOR)
-_AGENT_STATUS = numbers(agents_pb2.AgentStatus.DESCRIPTOR)
+_TASK_STATUS: Mapping[str, Any] = numbers(plans_pb2.TaskStatus.DESCRIPTOR)
+_PROJECT_STATUS: Mapping[str, Any] = numbers(plans_pb2.ProjectStatus.DESCRIPTOR)
+_AGENT_STATUS: Mapping[str, Any] = numbers(agents_pb2.AgentStatus.DESCRIPTOR)
 _SHOWN = ("in_progress", "in_review", "blocked", "failed")
 _DONE = ("completed", "failed")
 _TASKS_OF_AGENT = 100
@@ -111,6 +114,6 @@ def _tasks(session: Session, *where: sa.ColumnElement[bool]) -> list[pb.TaskCoun
     return [pb.TaskCount(status=_TASK_STATUS[text], count=count) for text, count in _in_order(counts, _TASK_STATUS)]
 
 
-def _in_order(counts: dict[str, int], known: dict[str, int]) -> list[tuple[str, int]]:
+def _in_order(counts: Mapping[str, int], known: Mapping[str, Any]) -> list[tuple[str, int]]:
     """Return counts in the order of the enum, without those that are none."""
     return [(text, counts[text]) for text in known if text in counts]

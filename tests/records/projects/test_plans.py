@@ -15,9 +15,11 @@ from quartet.projects.v1 import plans_pb2 as pb
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 CODE = grpc.StatusCode
-OF_PROJECT = {"project_id": "p"}
+OF_PROJECT: dict[str, Any] = {"project_id": "p"}
+GENESIS = pb.PROJECT_MODE_GENESIS
+ODD: Any = 77
 RECORDS: dict[str, tuple[str, Any, dict[str, Any]]] = {
-    "projects": ("Project", pb.Project(name="n", mode=1, root_path="/"), {"status": "PROJECT_STATUS_CREATED"}),
+    "projects": ("Project", pb.Project(name="n", mode=GENESIS, root_path="/"), {"status": "PROJECT_STATUS_CREATED"}),
     "features": (
         "Feature",
         pb.Feature(name="n", **OF_PROJECT),
@@ -38,7 +40,7 @@ RECORDS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     ),
     "agents": (
         "Agent",
-        agents_pb2.Agent(type=2),
+        agents_pb2.Agent(type=agents_pb2.AGENT_TYPE_CODER),
         {
             "status": "AGENT_STATUS_IDLE",
             "modelProvider": "anthropic",
@@ -54,8 +56,16 @@ RECORDS: dict[str, tuple[str, Any, dict[str, Any]]] = {
         {"priority": "medium", "confidence": 1.0},
     ),
     "metrics": ("Metric", history_pb2.Metric(type="token_usage", value=1.5, **OF_PROJECT), {"value": 1.5}),
-    "sessions": ("Session", history_pb2.Session(type=1, **OF_PROJECT), {"status": "SESSION_STATUS_ACTIVE"}),
-    "episodes": ("Episode", memory_pb2.Episode(type=4, content="c", **OF_PROJECT), {"importance": 1.0}),
+    "sessions": (
+        "Session",
+        history_pb2.Session(type=history_pb2.SESSION_TYPE_INTERVIEW, **OF_PROJECT),
+        {"status": "SESSION_STATUS_ACTIVE"},
+    ),
+    "episodes": (
+        "Episode",
+        memory_pb2.Episode(type=memory_pb2.EPISODE_TYPE_DECISION, content="c", **OF_PROJECT),
+        {"importance": 1.0},
+    ),
     "continue_points": ("ContinuePoint", history_pb2.ContinuePoint(task_id="t", last_action="a", **OF_PROJECT), {}),
     "code_chunks": (
         "CodeChunk",
@@ -75,7 +85,7 @@ CHANGED = {
 }
 """Of each table without a name: what the test changes."""
 MANDATORY = [
-    ("Project", pb.Project(mode=1, root_path="/"), "name"),
+    ("Project", pb.Project(mode=GENESIS, root_path="/"), "name"),
     ("Project", pb.Project(name="n", root_path="/"), "mode"),
     ("Feature", pb.Feature(name="n"), "project_id"),
     ("Task", pb.Task(project_id="p"), "name"),
@@ -85,12 +95,12 @@ MANDATORY = [
     ("CodeChunk", memory_pb2.CodeChunk(project_id="p", file="f", content="c", language="x"), "chunk_type"),
 ]
 UNKNOWN = [
-    ("Project", pb.Project(name="n", mode=77, root_path="/")),
-    ("Feature", pb.Feature(name="n", project_id="p", priority=77)),
-    ("Task", pb.Task(name="n", project_id="p", status=77)),
-    ("Agent", agents_pb2.Agent(type=77)),
-    ("Session", history_pb2.Session(project_id="p", type=1, status=77)),
-    ("Episode", memory_pb2.Episode(project_id="p", content="c", type=77)),
+    ("Project", pb.Project(name="n", mode=ODD, root_path="/")),
+    ("Feature", pb.Feature(name="n", project_id="p", priority=ODD)),
+    ("Task", pb.Task(name="n", project_id="p", status=ODD)),
+    ("Agent", agents_pb2.Agent(type=ODD)),
+    ("Session", history_pb2.Session(project_id="p", type=history_pb2.SESSION_TYPE_INTERVIEW, status=ODD)),
+    ("Episode", memory_pb2.Episode(project_id="p", content="c", type=ODD)),
 ]
 """Records with values that their enums do not have."""
 
