@@ -2,7 +2,7 @@
 
 QuartetError
 ├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
-│                           DigestMismatch SizeMismatch FileTooLarge
+│                           DigestMismatch SizeMismatch FileTooLarge VectorDimension
 ├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid NodeRequired MountRefused
@@ -14,7 +14,8 @@ QuartetError
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost MountInUse MountUnreachable SnapshotReferenced
-│                           ObjectsNotOwned ReferenceMissing RecordReferenced
+│                           ObjectsNotOwned ReferenceMissing RecordReferenced SchemaNewer SchemaOlder MigrationFailed
+│                           DatabaseUnsuitable
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
 │                           CollectionRunning PlacementStale
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded DatabaseBusy DatabaseFull
