@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
+from grpc import aio
+from quartet_server.config import Config
+from quartet_server.domain import Domain, Resources
+from quartet_server.records.contract import Database
+from quartet_server.records.engine import OpenDatabases
 from quartet_server.records.ids import Ids
 from quartet_server.records.schema import Schema, schema
 from quartet_server.records.sqlite import SqliteDatabase, prepare
+
+from harness.served import served
 
 
 def _notes(metadata: sa.MetaData) -> None:
