@@ -278,7 +278,7 @@ class RunningNode:
     async def _open_records(self) -> OpenDatabases | None:
         """Open the databases that the node's services need."""
         schemas = schemas_for(self.config.services)
-        return await open_databases(self.config, schemas, self._undo) if schemas else None
+        return await open_databases(self.config, schemas, self._undo, self.registry) if schemas else None
 
     def _start_upkeep(self, local: BlobStore, holders: Sequence[Holder]) -> Upkeep:
         """Begin to look after the node's own share of the blobs, of which pins and `holders` keep some."""

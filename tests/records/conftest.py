@@ -18,7 +18,7 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest_asyncio.fixture(params=["sqlite"])
+@pytest_asyncio.fixture(params=["sqlite", "postgresql"])
 async def opening(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Opening]:
     """Opens empty databases of one driver, and serves services over them; all of it ends with the test."""
     async with AsyncExitStack() as undo:

@@ -17,6 +17,7 @@ from quartet_server.cli import (
     check,
     cluster,
     contents,
+    databases,
     demo,
     files,
     maintenance,
@@ -74,6 +75,7 @@ def create(environ: Mapping[str, str]) -> App:
     workspaces.register(app)
     mounts.register(app)
     nodes.register(app)
+    databases.register(app)
     demo.register(app)
     return app
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -16,19 +16,31 @@ from quartet_server.records.postgres import create_engine, lock_of
 from quartet_server.records.preparing import NOTHING, history_of
 from quartet_server.records.roles import check_service_role, ensure_service_role, secure, unfenced, vectors_schema
 from quartet_server.records.schema import Schema
+from quartet_server.records.status import DatabaseStatus, status_of_postgres
 
+Folders = Callable[[str], Path | None]
+"""Returns where the revisions of a database are; None where it has none, and its tables are made as they are."""
 SETUP = ("", "")
 """Name and zone whose lock is held while something is made that all databases use."""
 _LOCK_WAIT = "600s"
 """How long a node waits for another one that migrates."""
 
 
+def _nowhere(_database: str) -> None:
+    """No database has revisions."""
+
+
 def prepare_postgres(
-    url: str, schemas: Sequence[Schema], *, allowed: bool = True, connect_seconds: float = 2.0, folder: Path | None = None
+    url: str,
+    schemas: Sequence[Schema],
+    *,
+    allowed: bool = True,
+    connect_seconds: float = 2.0,
+    folders: Folders = _nowhere,
 ) -> dict[str, str]:
     """Bring the database that `url` names to the form of `schemas`; return the search path of each, by name.
 
-    Several nodes may do so at once. `folder` has the revisions (by default, of each the one of its service).
+    Several nodes may do so at once. `folders` has the revisions of each.
 
     Raises:
         DatabaseUnreachable: The server does not answer.
@@ -43,7 +55,7 @@ def prepare_postgres(
         for schema in schemas:
             name = schema.database
             with engine.begin() as connection:
-                _bring_up(connection, schema, types, allowed=allowed, folder=folder)
+                _bring_up(connection, schema, types, allowed=allowed, folder=folders(name))
             paths[name] = search_path(name, types)
         return paths
     except sa.exc.DBAPIError as error:
@@ -53,7 +65,7 @@ def prepare_postgres(
 
 
 def standings_of_postgres(
-    url: str, schemas: Sequence[Schema], *, connect_seconds: float = 2.0, folder: Path | None = None
+    url: str, schemas: Sequence[Schema], *, connect_seconds: float = 2.0, folders: Folders = _nowhere
 ) -> dict[str, Standing]:
     """Return where each database is in its history, and change nothing. Raises SchemaNewer, DatabaseUnreachable."""
     engine = create_engine(url, connect_seconds=connect_seconds)
@@ -61,10 +73,24 @@ def standings_of_postgres(
         with engine.connect() as connection:
             found = {}
             for schema in schemas:
-                history = history_of(schema, folder)
+                history = history_of(schema, folders(schema.database))
                 known = history.standing(revision_of(connection, schema.database)) if history else NOTHING
                 found[schema.database] = known
             return found
+    except sa.exc.DBAPIError as error:
+        raise _told(error, "") from error
+    finally:
+        engine.dispose()
+
+
+def statuses_of_postgres(
+    url: str, schemas: Sequence[Schema], *, connect_seconds: float = 2.0, folders: Folders = _nowhere
+) -> list[DatabaseStatus]:
+    """Return how each database is. Raises DatabaseUnreachable."""
+    engine = create_engine(url, connect_seconds=connect_seconds)
+    try:
+        with engine.connect() as connection:
+            return [status_of_postgres(connection, schema, folder=folders(schema.database)) for schema in schemas]
     except sa.exc.DBAPIError as error:
         raise _told(error, "") from error
     finally:

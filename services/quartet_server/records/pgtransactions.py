@@ -16,6 +16,8 @@ from quartet_server.errors import OutcomeUnknown
 from quartet_server.records.connections import Connections
 from quartet_server.records.contract import Dialect, Session
 from quartet_server.records.outages import driver_error, is_lost, may_run_again, of_postgresql, unreachable
+from quartet_server.records.pgwatching import lend
+from quartet_server.records.watching import Watch
 from quartet_server.records.writer import Pending
 
 ATTEMPTS = 4
@@ -28,10 +30,11 @@ _BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A database as transactions need it: its name, and where its tables are (a `search_path`)."""
+    """A database as transactions need it: its name, where its tables are (a `search_path`), what counts its statements."""
 
     name: str
     search_path: str
+    watch: Watch | None = None
 
 
 class Transaction:
@@ -49,6 +52,7 @@ class Transaction:
         driver = connection.connection.driver_connection
         assert isinstance(driver, psycopg.Connection)
         self._driver: psycopg.Connection[Any] = driver
+        lend(driver, opened.watch)
         self.now = 0
 
     @property
@@ -56,10 +60,13 @@ class Transaction:
         """Whether the connection is of no use any more."""
         return self._driver.closed or self._driver.broken or self._connection.invalidated
 
-    @property
-    def failed(self) -> bool:
-        """Whether a statement failed, so that the server takes nothing but a rollback."""
-        return self._driver.info.transaction_status == TransactionStatus.INERROR
+    def check(self) -> None:
+        """Make sure that what ran can be committed: the server answers the COMMIT of a failed one with a rollback, and no word.
+
+        Raises RuntimeError.
+        """
+        if self._driver.info.transaction_status == TransactionStatus.INERROR:
+            raise RuntimeError("a write went on after one of its statements had failed")
 
     def session(self, zone: str, new_id: Callable[[], str]) -> Session:
         """Return what a Work gets."""
@@ -79,7 +86,7 @@ class Transaction:
 
     def commit(self) -> None:
         """Make it durable. Raises psycopg.Error."""
-        self._driver.commit()
+        self.execute("COMMIT")
         self._forget()
 
     def rollback(self) -> None:
@@ -212,8 +219,7 @@ class WriteTransactions:
         pending.error = None
         try:
             pending.result = pending.work(transaction.session(self._zone, self._new_id))
-            if transaction.failed:
-                raise RuntimeError("a write went on after one of its statements had failed")
+            transaction.check()
         except Exception as error:
             if may_run_again(error) or transaction.lost:
                 raise _Again from error

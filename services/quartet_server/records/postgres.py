@@ -16,8 +16,10 @@ from quartet_server.records.connections import BUSY_RETRY, Connections
 from quartet_server.records.contract import Dialect, Work
 from quartet_server.records.outages import driver_error, is_lost, of_postgresql, unreachable
 from quartet_server.records.pgtransactions import Opened, Transaction, WriteTransactions
+from quartet_server.records.pgwatching import WatchedCursor
 from quartet_server.records.roles import SERVICE
 from quartet_server.records.signals import Signals
+from quartet_server.records.watching import Watch
 from quartet_server.records.writer import Writer
 
 T = TypeVar("T")
@@ -62,6 +64,7 @@ def create_engine(url: str, *, connect_seconds: float, role: str = "") -> sa.Eng
     )
 
     def configure(connection: Any, _record: object) -> None:
+        connection.cursor_factory = WatchedCursor
         connection.execute(settings, prepare=False)
 
     sa.event.listen(engine, "connect", configure)
@@ -86,14 +89,15 @@ class PostgresServer:
             url: postgresql://USER@HOST:PORT/NAME.
             new_id: Draws ids of records.
             connections: Most connections at once, from 2; half of them are for reads.
-            connect_seconds: How long one may take to open, and a write waits for a free one.
+            connect_seconds: How long one may take to open.
             idle_seconds: One that nobody used for so long is closed.
         """
         self._engine = create_engine(url, connect_seconds=connect_seconds, role=SERVICE)
         reading = connections // 2
-        limits = {"idle_seconds": idle_seconds, "patience": max(connect_seconds, LOCK_SECONDS)}
-        self.reads = Connections(self._engine, limit=reading, **limits)
-        self.writes = Connections(self._engine, limit=connections - reading, **limits)
+        self.reads, self.writes = (
+            Connections(self._engine, limit=limit, idle_seconds=idle_seconds, patience=LOCK_SECONDS)
+            for limit in (reading, connections - reading)
+        )
         self._readers = ThreadPoolExecutor(reading, "records-read")
         self._new_id = new_id
         self._reaping = asyncio.create_task(self._reap(max(0.1, idle_seconds / 2)))
@@ -103,11 +107,10 @@ class PostgresServer:
         """What makes the connections, for those who watch statements."""
         return self._engine
 
-    def database(self, name: str, search_path: str, *, queue: int) -> PostgresDatabase:
+    def database(self, name: str, search_path: str, *, queue: int, watch: Watch | None = None) -> PostgresDatabase:
         """Return a database whose tables are there; `queue` writes, and reads, may wait for it."""
         return PostgresDatabase(
-            name,
-            search_path,
+            Opened(name, search_path, watch),
             reads=self.reads,
             writes=self.writes,
             readers=self._readers,
@@ -138,8 +141,7 @@ class PostgresDatabase:
 
     def __init__(
         self,
-        name: str,
-        search_path: str,
+        opened: Opened,
         *,
         reads: Connections,
         writes: Connections,
@@ -150,21 +152,20 @@ class PostgresDatabase:
         """Use the schema, whose tables are there already.
 
         Args:
-            name: Name of the database.
-            search_path: Where its tables are, and the types they need, as PostgreSQL's setting of that name has it.
+            opened: Its name, where its tables are and the types they need, what counts its statements.
             reads: Lends connections for reads; no fewer than `readers` has threads.
             writes: Lends connections for writes.
             readers: Threads that read.
             queue: Writes, and reads, that may wait.
             new_id: Draws ids of records.
         """
-        self.name = name
+        self.name = name = opened.name
         self._limit = queue
         self._reading = 0
         self._reads = reads
         self._readers = readers
         self._new_id = new_id
-        self._opened = Opened(name, search_path)
+        self._opened = opened
         self._signals = Signals()
         self._lanes = [
             Writer(
@@ -193,7 +194,7 @@ class PostgresDatabase:
 
     async def write(self, zone: str, work: Work[T]) -> T:
         """See `Database`."""
-        lane = self._lanes[lock_of(self.name, zone) % LANES]
+        lane = self._lane(zone)
         waiting = sum(one.waiting for one in self._lanes)
         if waiting >= self._limit:
             lane.counts.busy += 1
@@ -235,6 +236,9 @@ class PostgresDatabase:
                 self._reads.give(connection, broken=transaction.lost)
         assert error is not None
         raise of_postgresql(error, self.name) from error
+
+    def _lane(self, zone: str) -> Writer:
+        return self._lanes[lock_of(self.name, zone) % LANES]
 
     def _busy(self, waiting: int, what: str) -> DatabaseBusy:
         text = f"{waiting} {what} wait for database {self.name} already"

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from quartet_server.record_errors import DatabaseUnsuitable, MigrationFailed, SchemaOlder
 from quartet_server.records.failures import of_sqlite
-from quartet_server.records.migrating import History, Standing, bring_up, create, folder_of, revision_of
+from quartet_server.records.migrating import History, Standing, bring_up, create, revision_of
 from quartet_server.records.schema import Schema
 from quartet_server.records.sqlite import engine, tables
 
@@ -41,7 +41,7 @@ def held(folder: Path) -> Iterator[None]:
 def prepare_sqlite(path: Path, schema: Schema, *, allowed: bool = True, folder: Path | None = None) -> Standing:
     """Bring the file at `path`, made if need be, to the form of `schema`, and return where it was.
 
-    `folder` has its revisions (by default, the one of its service); without one its tables are made as they are.
+    `folder` has its revisions; without one its tables are made as they are.
 
     Raises:
         SchemaNewer, SchemaOlder, MigrationFailed: See `migrating.bring_up`.
@@ -92,10 +92,9 @@ def standing_of_sqlite(path: Path, schema: Schema, *, folder: Path | None = None
         made.dispose()
 
 
-def history_of(schema: Schema, folder: Path | None = None) -> History | None:
+def history_of(schema: Schema, folder: Path | None) -> History | None:
     """Return the history of a database; None where no folder has one."""
-    folder = folder or folder_of(schema.database)
-    return History(schema.database, folder) if folder.is_dir() else None
+    return History(schema.database, folder) if folder is not None and folder.is_dir() else None
 
 
 def _check_references(connection: sa.Connection, database: str, was: Standing) -> None:

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pysqlite3
 import sqlalchemy as sa
@@ -74,9 +74,8 @@ def revision(schema: Schema, folder: Path, name: str, about: str = "") -> str:
         statements = _new_statements(schema, folder)
         if found.is_empty() and not any(statements.values()):
             return ""
-        imports: set[str] = set()
         context = MigrationContext.configure(connection)
-        body = render_python_code(found, render_item=_render, migration_context=context, imports=imports)
+        body = render_python_code(found, render_item=_render, migration_context=context)
     engine.dispose()
     return _text(name, about or name.replace("_", " "), history.head, body, statements)
 
@@ -113,7 +112,7 @@ def _quoted(statement: str) -> str:
     return f'\n        """\n        {escaped}\n        """,'
 
 
-def _render(kind: str, item: Any, _context: object) -> str | bool:
+def _render(kind: str, item: Any, _context: object) -> str | Literal[False]:
     """Spell what Alembic would spell for one database only, or not import."""
     if kind == "type" and isinstance(item, VectorType):
         return "VectorType()"

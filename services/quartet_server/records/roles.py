@@ -62,7 +62,9 @@ def check_service_role(connection: sa.Connection) -> None:
         "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = %s", (SERVICE,)
     ).scalar()
     if passes is None:
-        raise DatabaseUnsuitable(f"there is no role {SERVICE}", hint="quartet migrate --url URL; or " + _CREATE_ROLE_HINT)
+        raise DatabaseUnsuitable(
+            f"there is no role {SERVICE}", hint="quartet migrate --url URL; or " + _CREATE_ROLE_HINT
+        )
     if passes:
         raise DatabaseUnsuitable(
             f"the role {SERVICE} may see every zone's rows",

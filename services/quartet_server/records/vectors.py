@@ -98,7 +98,7 @@ def nearest(
 
 def _measures(
     dialect: Dialect, stored: sa.ColumnElement[Any], numbers: Sequence[float], metric: Metric
-) -> tuple[sa.ColumnElement[int], sa.ColumnElement[float]]:
+) -> tuple[sa.ColumnElement[int], sa.ColumnElement[Any]]:
     """Return the dimension of a stored vector and its distance from `numbers`, in SQL."""
     if dialect is Dialect.POSTGRESQL:
         text = f"[{','.join(map(repr, numbers))}]"
@@ -106,8 +106,7 @@ def _measures(
         dimension = sa.func.vector_dims(stored, type_=sa.BigInteger)
         return dimension, stored.op(_OPERATORS[metric], return_type=sa.Double())(asked)
     packed = sa.literal(floats.pack(numbers, "vector"), sa.LargeBinary)
-    dimension = sa.func.length(stored, type_=sa.BigInteger) / sa.literal_column("4", sa.BigInteger)
-    dimension = sa.type_coerce(dimension, sa.BigInteger)
+    dimension = sa.type_coerce(sa.func.length(stored) / sa.literal_column("4"), sa.BigInteger)
     match metric:
         case Metric.COSINE:
             return dimension, sa.func.vec_distance_cosine(stored, packed, type_=sa.Double)
@@ -118,4 +117,4 @@ def _measures(
     difference = sa.func.vec_distance_L2(stored, packed, type_=sa.Double)
     length = sa.func.vec_distance_L2(stored, nothing, type_=sa.Double)
     own = sum(number * number for number in numbers)
-    return dimension, (difference * difference - length * length - own) / 2.0
+    return dimension, sa.type_coerce((difference * difference - length * length - own) / 2.0, sa.Double)
