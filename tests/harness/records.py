@@ -21,6 +21,7 @@ from quartet_server.records.postgres import PostgresServer
 from quartet_server.records.preparing import prepare_sqlite
 from quartet_server.records.schema import Schema, schema
 from quartet_server.records.sqlite import SqliteDatabase
+from quartet_server.records.watching import Watch
 
 from harness import postgres
 from harness.served import served
@@ -70,11 +71,11 @@ class Opening:
         self._url = ""
         self._server: PostgresServer | None = None
 
-    async def database(self, made: Schema, *, queue: int = 1000) -> Database:
+    async def database(self, made: Schema, *, queue: int = 1000, watch: Watch | None = None) -> Database:
         """Return an empty database with the tables of `made`, or the one that it opened before, opened again."""
         if self.driver == "postgresql":
-            return await self._open_postgres(made, queue)
-        opened = open_sqlite(self._folder, made, queue=queue, clock=self._clock)
+            return await self._open_postgres(made, queue, watch)
+        opened = open_sqlite(self._folder, made, queue=queue, clock=self._clock, watch=watch)
         self._undo.push_async_callback(opened.close)
         return opened
 
@@ -91,12 +92,12 @@ class Opening:
         self._server = None
         return await self._open_postgres(made, 1000)
 
-    async def _open_postgres(self, made: Schema, queue: int) -> Database:
+    async def _open_postgres(self, made: Schema, queue: int, watch: Watch | None = None) -> Database:
         paths = await asyncio.to_thread(prepare_postgres, self.url, [made])
         if self._server is None:
             self._server = PostgresServer(self.url, new_id=Ids(self._clock, bytes))
             self._undo.push_async_callback(self._server.close)
-        opened = self._server.database(made.database, paths[made.database], queue=queue)
+        opened = self._server.database(made.database, paths[made.database], queue=queue, watch=watch)
         self._undo.push_async_callback(opened.close)
         return opened
 
@@ -122,10 +123,15 @@ class Opening:
 
 
 def open_sqlite(
-    folder: Path, made: Schema = NOTES, *, queue: int = 1000, clock: Callable[[], float] | None = None
+    folder: Path,
+    made: Schema = NOTES,
+    *,
+    queue: int = 1000,
+    clock: Callable[[], float] | None = None,
+    watch: Watch | None = None,
 ) -> SqliteDatabase:
     """Open a database in a file below `folder`, its tables made if need be."""
     path = folder / f"{made.database}.db"
     prepare_sqlite(path, made)
     clock = clock or Clock()
-    return SqliteDatabase(made.database, path, queue=queue, clock=clock, new_id=Ids(clock, bytes))
+    return SqliteDatabase(made.database, path, queue=queue, clock=clock, new_id=Ids(clock, bytes), watch=watch)

@@ -14,7 +14,14 @@ from quartet_server.records.migrating import VERSION_TABLE, Standing, bring_up, 
 from quartet_server.records.outages import driver_error, is_lost, of_postgresql
 from quartet_server.records.postgres import create_engine, lock_of
 from quartet_server.records.preparing import NOTHING, history_of
-from quartet_server.records.roles import check_service_role, ensure_service_role, secure, unfenced, vectors_schema
+from quartet_server.records.roles import (
+    EVERY_ZONE,
+    check_service_role,
+    ensure_service_role,
+    secure,
+    unfenced,
+    vectors_schema,
+)
 from quartet_server.records.schema import Schema
 from quartet_server.records.status import DatabaseStatus, status_of_postgres
 
@@ -127,6 +134,7 @@ def _bring_up(connection: sa.Connection, schema: Schema, types: str, *, allowed:
     if not there and allowed:
         run(f'CREATE SCHEMA "{name}"')
     run(f"SET LOCAL search_path = {search_path(name, types)}")
+    run(f"SET LOCAL quartet.zone = '{EVERY_ZONE}'")  # revisions that change rows change those of all zones
     if history is not None:
         changed = bool(bring_up(connection, history, allowed=allowed, version_schema=name).pending)
     elif changed := not there:

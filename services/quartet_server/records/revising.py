@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,23 +44,40 @@ def upgrade() -> None:
 '''
 
 
-def compare(connection: sa.Connection, schema: Schema) -> ops.UpgradeOps:
-    """Return what the tables at `connection` lack of `schema`, as operations; empty when they are the same."""
+def compare(connection: sa.Connection, schema: Schema, only: Collection[str] = ()) -> ops.UpgradeOps:
+    """Return what the tables at `connection` lack of `schema`, as operations; empty when they are the same.
+
+    With `only`, what these tables lack.
+    """
     ours = set(schema.metadata.tables)
     foreign = _made_by_statements(schema)
 
     def counts(name: str | None, kind: str, _parents: Mapping[str, str | None]) -> bool:
         return kind != "table" or name in ours or not (name == VERSION_TABLE or str(name).startswith(foreign))
 
-    options = {"compare_type": True, "autogenerate_plugins": PLUGINS, "include_name": counts, "render_item": _render}
+    def chosen(_item: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:
+        return kind != "table" or not only or name in only
+
+    options = {
+        "compare_type": True,
+        "autogenerate_plugins": PLUGINS,
+        "include_name": counts,
+        "include_object": chosen,
+        "render_item": _render,
+    }
     context = MigrationContext.configure(connection, opts=options)
-    found = produce_migrations(context, schema.metadata).upgrade_ops
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of indexes with a DESC, which it cannot compare
+        found = produce_migrations(context, schema.metadata).upgrade_ops
     assert found is not None
     return found
 
 
-def revision(schema: Schema, folder: Path, name: str, about: str = "") -> str:
-    """Return the text of the next revision; empty where there is nothing to do. Raises ValueError for a bad name."""
+def revision(schema: Schema, folder: Path, name: str, about: str = "", only: Collection[str] = ()) -> str:
+    """Return the text of the next revision; empty where there is nothing to do.
+
+    With `only`, no more than what concerns these tables. Raises ValueError for a bad name.
+    """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name of a revision: 1 to 80 of a-z, 0-9 and _")
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +87,7 @@ def revision(schema: Schema, folder: Path, name: str, about: str = "") -> str:
     engine = sa.create_engine("sqlite://", module=pysqlite3)
     with engine.connect() as connection:
         bring_up(connection, history, allowed=True)
-        found = compare(connection, schema)
+        found = compare(connection, schema, only)
         connection.rollback()
         statements = _new_statements(schema, folder)
         if found.is_empty() and not any(statements.values()):
@@ -81,7 +99,7 @@ def revision(schema: Schema, folder: Path, name: str, about: str = "") -> str:
 
 
 def _text(name: str, about: str, down: str, body: str, statements: Mapping[Dialect, Sequence[str]]) -> str:
-    body = re.sub(r"# ### .*?###", "", body).strip()
+    body = re.sub(r"# ### .*?###|, (?:sqlite|postgresql)_where=None", "", body).strip()
     body = "" if body == "pass" else body
     ddl = ""
     if any(statements.values()):
@@ -118,8 +136,16 @@ def _render(kind: str, item: Any, _context: object) -> str | Literal[False]:
         return "VectorType()"
     if kind == "type" and isinstance(item, sa.Text):
         return "TEXT"
-    if kind == "server_default" and isinstance(getattr(item, "arg", None), sa.True_ | sa.False_):
-        return "sa.true()" if isinstance(item.arg, sa.True_) else "sa.false()"
+    if kind == "server_default":
+        match getattr(item, "arg", None):
+            case str() as text:
+                return repr(text)
+            case sa.True_():
+                return "sa.true()"
+            case sa.False_():
+                return "sa.false()"
+            case sa.TextClause() as clause:
+                return f"sa.text({clause.text!r})"
     return False
 
 
@@ -143,12 +169,12 @@ def _words(text: str) -> str:
 
 
 def _main(arguments: Sequence[str]) -> Iterator[str]:
-    if len(arguments) not in (2, 3) or arguments[0] not in SCHEMAS:
-        yield f"usage: python -m quartet_server.records.revising DATABASE NAME [ABOUT]; databases: {', '.join(SCHEMAS)}"
+    if len(arguments) < 2 or arguments[0] not in SCHEMAS:
+        yield f"usage: python -m quartet_server.records.revising DATABASE NAME [TABLE...]; databases: {', '.join(SCHEMAS)}"
         return
-    database, name, *about = arguments
+    database, name, *only = arguments
     folder = folder_of(database)
-    text = revision(SCHEMAS[database], folder, name, *about)
+    text = revision(SCHEMAS[database], folder, name, only=only)
     if not text:
         yield f"the revisions of {database} make all that its schema has"
         return

@@ -103,10 +103,10 @@ def _measures(
     if dialect is Dialect.POSTGRESQL:
         text = f"[{','.join(map(repr, numbers))}]"
         asked = sa.text("CAST(:asked AS vector)").bindparams(asked=text)
-        dimension = sa.func.vector_dims(stored, type_=sa.BigInteger)
-        return dimension, stored.op(_OPERATORS[metric], return_type=sa.Double())(asked)
+        dims = sa.func.vector_dims(stored, type_=sa.BigInteger)
+        return dims, stored.op(_OPERATORS[metric], return_type=sa.Double())(asked)
     packed = sa.literal(floats.pack(numbers, "vector"), sa.LargeBinary)
-    dimension = sa.type_coerce(sa.func.length(stored) / sa.literal_column("4"), sa.BigInteger)
+    dimension = sa.func.length(stored, type_=sa.BigInteger) // 4
     match metric:
         case Metric.COSINE:
             return dimension, sa.func.vec_distance_cosine(stored, packed, type_=sa.Double)
