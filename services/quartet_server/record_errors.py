@@ -45,7 +45,9 @@ class DatabaseDamaged(DataLoss, hint="quartet restore DIR"):
     """What a database has on its disk is not what was written."""
 
 
-class SchemaNewer(FailedPrecondition, hint="start the version that was here before, or restore a backup: quartet restore DIR"):
+class SchemaNewer(
+    FailedPrecondition, hint="start the version that was here before, or restore a backup: quartet restore DIR"
+):
     """A database was brought to a form that this version does not know."""
 
 
