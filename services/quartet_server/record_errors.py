@@ -65,3 +65,27 @@ class DatabaseUnsuitable(FailedPrecondition, hint="quartet db status"):
 
 class VectorDimension(InvalidArgument, hint="ask with a vector of the same model"):
     """A vector was compared with stored ones that have another number of numbers."""
+
+
+class FilterInvalid(InvalidArgument, hint='write it like: status = open AND title = "draft*"'):
+    """A filter is not written as AIP-160 says, or is larger than its limits."""
+
+
+class ColumnUnknown(InvalidArgument):
+    """A filter or an order names a column that the record does not have."""
+
+
+class ColumnUnusable(InvalidArgument):
+    """A column cannot be filtered so, or not be ordered by."""
+
+
+class FilterTypeMismatch(InvalidArgument):
+    """A filter compares a column with a value of another type."""
+
+
+class BatchTooLarge(InvalidArgument, hint="send fewer items at once"):
+    """A batch has more items, or more bytes, than it may have."""
+
+
+class MaskInvalid(InvalidArgument, hint="name fields that may be updated, or leave the mask empty"):
+    """An update mask names what cannot be updated."""
