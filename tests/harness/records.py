@@ -95,7 +95,7 @@ class Opening:
     async def _open_postgres(self, made: Schema, queue: int, watch: Watch | None = None) -> Database:
         paths = await asyncio.to_thread(prepare_postgres, self.url, [made])
         if self._server is None:
-            self._server = PostgresServer(self.url, new_id=Ids(self._clock, bytes))
+            self._server = PostgresServer(self.url, new_id=Ids(self._clock, bytes), clock=self._clock)
             self._undo.push_async_callback(self._server.close)
         opened = self._server.database(made.database, paths[made.database], queue=queue, watch=watch)
         self._undo.push_async_callback(opened.close)

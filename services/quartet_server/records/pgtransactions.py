@@ -30,11 +30,19 @@ _BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A database as transactions need it: its name, where its tables are (a `search_path`), what counts its statements."""
+    """A database as transactions need it.
+
+    Attributes:
+        name: Its name.
+        search_path: Where its tables are, and the types they need, as PostgreSQL's setting of that name has it.
+        watch: Counts its statements.
+        clock: Seconds since 1970 in place of the server's clock, which is one for all nodes.
+    """
 
     name: str
     search_path: str
     watch: Watch | None = None
+    clock: Callable[[], float] | None = None
 
 
 class Transaction:
@@ -42,7 +50,7 @@ class Transaction:
 
     Attributes:
         lost: Whether the connection is of no use any more.
-        now: Microseconds since 1970, by the server's clock, when it began.
+        now: Microseconds since 1970 when it began.
     """
 
     def __init__(self, opened: Opened, connection: sa.Connection) -> None:
@@ -105,7 +113,8 @@ class Transaction:
         cursor.nextset()
         row = cursor.fetchone()
         assert row is not None
-        self.now = row[-1]
+        clock = self._opened.clock
+        self.now = row[-1] if clock is None else int(clock() * 1_000_000)
 
     def _forget(self) -> None:
         """Tell SQLAlchemy, which begins a transaction of its own where none is needed, that it is over."""

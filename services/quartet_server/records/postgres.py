@@ -82,6 +82,7 @@ class PostgresServer:
         connections: int = 20,
         connect_seconds: float = 2.0,
         idle_seconds: float = 30.0,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Open nothing yet; made in the event loop.
 
@@ -91,6 +92,7 @@ class PostgresServer:
             connections: Most connections at once, from 2; half of them are for reads.
             connect_seconds: How long one may take to open.
             idle_seconds: One that nobody used for so long is closed.
+            clock: Seconds since 1970, in place of the server's clock.
         """
         self._engine = create_engine(url, connect_seconds=connect_seconds, role=SERVICE)
         reading = connections // 2
@@ -100,6 +102,7 @@ class PostgresServer:
         )
         self._readers = ThreadPoolExecutor(reading, "records-read")
         self._new_id = new_id
+        self._clock = clock
         self._reaping = asyncio.create_task(self._reap(max(0.1, idle_seconds / 2)))
 
     @property
@@ -110,7 +113,7 @@ class PostgresServer:
     def database(self, name: str, search_path: str, *, queue: int, watch: Watch | None = None) -> PostgresDatabase:
         """Return a database whose tables are there; `queue` writes, and reads, may wait for it."""
         return PostgresDatabase(
-            Opened(name, search_path, watch),
+            Opened(name, search_path, watch, self._clock),
             reads=self.reads,
             writes=self.writes,
             readers=self._readers,

@@ -14,6 +14,7 @@ from quartet_server.errors import Contention, OutcomeUnknown
 from quartet_server.record_errors import DatabaseUnreachable
 from quartet_server.records.contract import Database, Session, Work
 from quartet_server.records.pgpreparing import prepare_postgres
+from quartet_server.records.postgres import PostgresServer
 
 END_OTHERS = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -170,3 +171,18 @@ async def test_zones_are_written_at_once(database: Database) -> None:
     first = zones[0]
     second = next(zone for zone in zones if lanes[zone] != lanes[first])
     await asyncio.gather(database.write(first, meet), database.write(second, meet))
+
+
+async def test_time_is_the_servers_where_nobody_gives_another(opening: Opening, database: Database) -> None:
+    """The clocks of nodes that share a database may differ."""
+    server = PostgresServer(opening.url, new_id=str)
+    other = server.database("notes", '"notes"', queue=10)
+
+    def both(session: Session) -> tuple[int, int]:
+        query = sa.text("SELECT (extract(epoch FROM now()) * 1000000)::bigint")
+        return session.now, int(session.connection.execute(query).scalar_one())
+
+    told, began = await other.write("a", both)
+    await other.close()
+    await server.close()
+    assert 0 <= told - began < 60_000_000
