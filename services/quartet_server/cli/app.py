@@ -35,6 +35,7 @@ from quartet_server.cli import (
     watch,
     workspaces,
     xattrs,
+    zones,
 )
 from quartet_server.cli.output import CommandError, say
 from quartet_server.sources import Sources
@@ -76,6 +77,7 @@ def create(environ: Mapping[str, str]) -> App:
     mounts.register(app)
     nodes.register(app)
     databases.register(app)
+    zones.register(app)
     demo.register(app)
     return app
 
