@@ -17,6 +17,7 @@ from quartet_server.cli import (
     check,
     cluster,
     contents,
+    databases,
     demo,
     files,
     maintenance,
@@ -75,6 +76,7 @@ def create(environ: Mapping[str, str]) -> App:
     workspaces.register(app)
     mounts.register(app)
     nodes.register(app)
+    databases.register(app)
     zones.register(app)
     demo.register(app)
     return app
