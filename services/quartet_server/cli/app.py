@@ -17,6 +17,7 @@ from quartet_server.cli import (
     check,
     cluster,
     contents,
+    databases,
     demo,
     files,
     maintenance,
@@ -77,6 +78,7 @@ def create(environ: Mapping[str, str]) -> App:
     mounts.register(app)
     projects.register(app)
     nodes.register(app)
+    databases.register(app)
     zones.register(app)
     demo.register(app)
     return app
