@@ -90,11 +90,10 @@ async def operated(data_dir: Path) -> AsyncIterator[Ops]:
     disk = uuid.uuid4().bytes
     async with AsyncExitStack() as undo:
         databases = opened(data_dir, undo)
-        files = {name: data_dir / FOLDER / f"{name}.db" for name in databases.names}
         service = OpsService(
             databases,
             databases,
-            Copying(databases, files, "n1", "0", time.time),
+            Copying(databases, data_dir / FOLDER, "n1", "0", time.time),
             data_dir,
             disk,
             node="n1",

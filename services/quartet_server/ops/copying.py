@@ -32,11 +32,12 @@ class Copying:
     """Makes copies of the databases of a node, one at a time."""
 
     def __init__(
-        self, databases: OpenDatabases, files: Mapping[str, Path], node: str, version: str, clock: Callable[[], float]
+        self, databases: OpenDatabases, folder: Path, node: str, version: str, clock: Callable[[], float]
     ) -> None:
-        """Copy `databases`, whose `files` are all in one folder; `clock` is in seconds since 1970."""
+        """Copy `databases`, whose files are in `folder`; `clock` is in seconds since 1970."""
         self._databases = databases
-        self._files = dict(files)
+        self._folder = folder
+        self._files = {name: folder / f"{name}.db" for name in databases.names}
         self._node = node
         self._version = version
         self._clock = clock
@@ -52,7 +53,7 @@ class Copying:
         if self._busy:
             raise BackupRefused("another backup of this node is under way", hint="try again when it is done")
         self._busy = True
-        folder = next(iter(self._files.values())).parent / _FOLDER
+        folder = self._folder / _FOLDER
         try:
             when = self._clock()
             await asyncio.to_thread(_copy_all, self._files, folder)

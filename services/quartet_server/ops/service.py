@@ -25,7 +25,7 @@ from quartet_server.ops.staging import Staging
 from quartet_server.placement_errors import BackupRefused, DatabaseNotFound
 from quartet_server.records.contract import Databases, Dialect
 from quartet_server.records.crossing import Backfill, Reference
-from quartet_server.records.engine import OpenDatabases, database_file
+from quartet_server.records.engine import FOLDER, OpenDatabases
 from quartet_server.rpc import current_zone
 
 Context = aio.ServicerContext[Any, Any]
@@ -39,11 +39,10 @@ async def start(resources: Resources) -> OpsService:
     assert resources.opened is not None
     config, opened = resources.config, resources.opened
     version = metadata.version("quartet")
-    files = {name: database_file(config, name) for name in opened.names}
     return OpsService(
         resources.records,
         opened,
-        Copying(opened, files, config.serve.name, version, resources.clock),
+        Copying(opened, config.serve.data_dir / FOLDER, config.serve.name, version, resources.clock),
         config.serve.data_dir,
         resources.disk,
         node=config.serve.name,

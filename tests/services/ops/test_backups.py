@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quartet.ops.v1 import ops_pb2 as pb
 from quartet_server.ops import sealing
+from quartet_server.ops.copying import Copying
 from quartet_server.ops.manifest import NAME, Manifest
 from quartet_server.ops.sealing import Secret, seal, unseal
 from quartet_server.ops.staging import BEFORE, put_in_place
-from quartet_server.placement_errors import BackupDamaged
+from quartet_server.placement_errors import BackupDamaged, BackupRefused
 from quartet_server.records.engine import FOLDER, OpenDatabases
 
 CODES = grpc.StatusCode
@@ -138,16 +139,14 @@ async def test_nothing_and_too_much_are_refused(ops: Ops) -> None:
 
 
 async def test_one_backup_at_a_time_and_none_is_left_by_one_that_was_ended(ops: Ops) -> None:
-    await ops.put("n1", 1)
-    first = ops.stub.Backup(pb.BackupRequest())
-    assert (await anext(aiter(first))).file == "notes.db"
-    got = await failure(ops.stub.Backup(pb.BackupRequest()))
-    assert got.info is None or got.info.reason == "BACKUP_REFUSED"  # a small one may be sent whole by now
-    first.cancel()
-    async with asyncio.timeout(20):
-        while (ops.data_dir / FOLDER / "backup.tmp").exists():
-            await asyncio.sleep(0.01)
-    assert set(await _backup(ops)) == {"notes.db", "others.db", NAME}
+    copying = Copying(ops.databases, ops.data_dir / FOLDER, "n1", "0", lambda: 0.0)
+    first = copying.copies(ops.disk)
+    assert (await anext(first))[0] == "notes.db"
+    with pytest.raises(BackupRefused):
+        await anext(copying.copies(ops.disk))
+    await first.aclose()
+    assert not (ops.data_dir / FOLDER / "backup.tmp").exists()
+    assert [name async for name, _ in copying.copies(ops.disk)] == ["notes.db", "others.db", NAME]
 
 
 @given(st.binary(max_size=300))
