@@ -292,7 +292,7 @@ class RunningNode:
             return None
         if await asyncio.to_thread(put_in_place, self.config.serve.data_dir, self.config.serve.data_dir / RECORDS):
             _log.info("databases were restored from a backup")
-        return await open_databases(self.config, schemas, self._undo)
+        return await open_databases(self.config, schemas, self._undo, self.registry)
 
     async def _start_placement(
         self, server: aio.Server, interceptor: CallInterceptor, tls: TlsFiles | None
@@ -301,7 +301,9 @@ class RunningNode:
         records, member = self.records, self.member
         if records is None or records.shared:
             return records, ()
-        self._disk = await asyncio.to_thread(store_id, self.config.serve.data_dir / RECORDS)
+        folder = self.config.serve.data_dir / RECORDS
+        folder.mkdir(mode=0o700, exist_ok=True)  # with PostgreSQL there is nothing in it but the id
+        self._disk = await asyncio.to_thread(store_id, folder)
         placement = Placement(
             self.metastore,
             self.config.serve.name,

@@ -13,16 +13,19 @@ from collections.abc import Mapping, Sequence
 from cyclopts import App
 
 from quartet_server.cli import (
+    backups,
     cert,
     check,
     cluster,
     contents,
+    databases,
     demo,
     files,
     maintenance,
     mounts,
     nodes,
     objects,
+    ops,
     quotas,
     roots,
     serve,
@@ -75,6 +78,8 @@ def create(environ: Mapping[str, str]) -> App:
     workspaces.register(app)
     mounts.register(app)
     nodes.register(app)
+    ops.register(databases.register(app))
+    backups.register(app)
     zones.register(app)
     demo.register(app)
     return app

@@ -1,15 +1,16 @@
-"""How a database is at the moment."""
+"""How a database is at the moment, seen by the node that uses it."""
 
 from __future__ import annotations
 
 import asyncio
 
-import sqlalchemy as sa
 from quartet.ops.v1 import ops_pb2 as pb
 
 from quartet_server.errors import QuartetError
 from quartet_server.records.contract import Database, Dialect, Session
-from quartet_server.records.schema import Schema
+from quartet_server.records.engine import OpenDatabases
+from quartet_server.records.migrating import folder_of
+from quartet_server.records.status import DatabaseStatus, sqlite_status, status_of_postgres
 
 PATIENCE = 5.0
 """Seconds after which a database that does not answer is told to be ill."""
@@ -17,56 +18,39 @@ _ZONE = ""
 """Of no zone: nothing here is anybody's row."""
 
 
-async def of(database: Database, schema: Schema) -> pb.DatabaseHealth:
+async def of(opened: OpenDatabases, name: str) -> pb.DatabaseHealth:
     """Return how a database is; that it cannot be asked is an answer too."""
-    told = pb.DatabaseHealth(database=database.name, dialect=database.dialect.value)
+    database = opened.database(name)
+    told = pb.DatabaseHealth(database=name, dialect=database.dialect.value, queue=queued(database))
     try:
         async with asyncio.timeout(PATIENCE):
-            told.MergeFrom(await database.read(_ZONE, _seen))
-            told.MergeFrom(await database.write(_ZONE, _settings))
+            status = await database.read(_ZONE, lambda session: _seen(session, opened, name))
+            await database.write(_ZONE, _nothing)
     except TimeoutError:
         told.problem = f"it does not answer within {PATIENCE:g} s"
     except QuartetError as error:
         told.problem = error.message[:300]
-    told.queue = queued(database)
-    missing = sorted(set(schema.metadata.tables) - set(told.tables))
-    if not told.problem and missing:
-        told.problem = f"it lacks the tables {', '.join(missing)[:250]}"
-    if not told.problem and not (told.wal_mode and told.foreign_keys):
-        told.problem = "it does not write ahead, or does not keep foreign keys"
-    told.healthy = not told.problem
+    else:
+        told.healthy, told.problem = status.healthy, status.problem[:300]
+        told.wal_mode, told.foreign_keys = status.wal_mode, status.foreign_keys
+        told.tables.extend(status.tables)
+        told.size_bytes, told.revision = status.size, status.revision
     return told
 
 
 def queued(database: Database) -> int:
     """Return how many writes wait for a database."""
-    writers = getattr(database, "writers", None) or (getattr(database, "writer"),)  # noqa: B009
+    writers = database.writers  # type: ignore[attr-defined]  # every driver has them, and no service needs them
     return sum(writer.waiting for writer in writers)
 
 
-def _seen(session: Session) -> pb.DatabaseHealth:
-    """Return what a reader sees: tables, size, revision."""
-    run = session.connection.exec_driver_sql
-    names = sorted(sa.inspect(session.connection).get_table_names())
-    revision = ""
-    if "alembic_version" in names:
-        revision = ", ".join(run("SELECT version_num FROM alembic_version").scalars())
-    if session.dialect is Dialect.SQLITE:
-        size = run("PRAGMA page_count").scalar_one() * run("PRAGMA page_size").scalar_one()
-    else:
-        size = run(
-            "SELECT COALESCE(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c"
-            " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = current_schema() AND c.relkind = 'r'"
-        ).scalar_one()
-    return pb.DatabaseHealth(tables=names, size_bytes=int(size), revision=revision)
-
-
-def _settings(session: Session) -> pb.DatabaseHealth:
-    """Return how the connection that writes is set; that it answers says that the writer lives."""
+def _seen(session: Session, opened: OpenDatabases, name: str) -> DatabaseStatus:
+    schema, folder = opened.schemas[name], folder_of(name)
     if session.dialect is not Dialect.SQLITE:
-        return pb.DatabaseHealth(wal_mode=True, foreign_keys=True)
-    run = session.connection.exec_driver_sql
-    return pb.DatabaseHealth(
-        wal_mode=run("PRAGMA journal_mode").scalar_one() == "wal",
-        foreign_keys=bool(run("PRAGMA foreign_keys").scalar_one()),
-    )
+        return status_of_postgres(session.connection, schema, folder=folder)
+    path = opened.database(name).path  # type: ignore[attr-defined]  # SQLite's is in a file
+    return sqlite_status(session.connection, schema, path, folder=folder)
+
+
+def _nothing(session: Session) -> None:
+    """Show that the writer lives."""

@@ -110,10 +110,7 @@ class OpsService(ops_pb2_grpc.OpsServiceServicer):
     async def Health(self, request: pb.HealthRequest, context: Context) -> pb.HealthResponse:
         """Tell how databases are."""
         demand_operator(context, "the health of databases")
-        found = [
-            await health.of(self._opened.database(name), self._opened.schemas[name])
-            for name in self._named(request.database)
-        ]
+        found = [await health.of(self._opened, name) for name in self._named(request.database)]
         return pb.HealthResponse(healthy=all(one.healthy for one in found), databases=found)
 
     async def DescribeSchema(self, request: pb.DescribeSchemaRequest, context: Context) -> pb.DescribeSchemaResponse:

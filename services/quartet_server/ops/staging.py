@@ -45,7 +45,7 @@ class Staging:
             if len(self._manifest) > LARGEST:
                 raise BackupDamaged("the manifest is too long", file=NAME)
             return
-        if name != self._name:
+        if name != self._name or self._file is None:
             path = self._folder / name
             if FILE.fullmatch(name) is None or path.exists() or self._manifest:
                 raise BackupDamaged(f"{name[:100]!r} is not a file that comes there in a backup", file=name[:100])

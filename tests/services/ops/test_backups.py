@@ -149,6 +149,7 @@ async def test_one_backup_at_a_time_and_none_is_left_by_one_that_was_ended(ops: 
     assert [name async for name, _ in copying.copies(ops.disk)] == ["notes.db", "others.db", NAME]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_whatever_is_called_a_manifest_is_one_or_refused(data: bytes) -> None:
     with pytest.raises(BackupDamaged):
@@ -159,7 +160,7 @@ SECRET = Secret(b"correct horse")
 SALT = bytes(16)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(max_size=100), max_size=6))
 def test_what_is_sealed_is_unsealed_whatever_its_length(pieces: list[bytes]) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -137,13 +137,13 @@ class DatabaseHealth(_message.Message):
     database: _builtins.str
     """Its name, as `events`."""
     healthy: _builtins.bool
-    """It can be read, its writer answers, and it has the tables it should. Restore alone looks at every page."""
+    """It can be read, its writer answers, and it has the form that this version needs. Restore alone looks at every page."""
     wal_mode: _builtins.bool
     """It writes ahead (SQLite: journal mode WAL; PostgreSQL: always)."""
     foreign_keys: _builtins.bool
     """It keeps foreign keys (PostgreSQL: always)."""
     size_bytes: _builtins.int
-    """Bytes on the disk, without its log."""
+    """Bytes on the disk, of its log too."""
     revision: _builtins.str
     """Revision of the schema that is there; empty before the first."""
     queue: _builtins.int
