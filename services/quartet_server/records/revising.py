@@ -51,12 +51,15 @@ def compare(connection: sa.Connection, schema: Schema, only: Collection[str] = (
     """
     ours = set(schema.metadata.tables)
     foreign = _made_by_statements(schema)
+    handmade = set(re.findall(r"\w+", " ".join(one for statements in schema.ddl.values() for one in statements)))
 
     def counts(name: str | None, kind: str, _parents: Mapping[str, str | None]) -> bool:
         return kind != "table" or name in ours or not (name == VERSION_TABLE or str(name).startswith(foreign))
 
-    def chosen(_item: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:
-        return kind != "table" or not only or name in only
+    def chosen(_item: object, name: str | None, kind: str, reflected: bool, other: object) -> bool:
+        if kind == "table":
+            return not only or name in only
+        return not (reflected and other is None and name in handmade)
 
     options = {
         "compare_type": True,
