@@ -98,7 +98,7 @@ def revision(schema: Schema, folder: Path, name: str, about: str = "", only: Col
         context = MigrationContext.configure(connection)
         body = render_python_code(found, render_item=_render, migration_context=context)
     engine.dispose()
-    return _text(name, about or name.replace("_", " "), history.head, body, statements)
+    return _text(name, about or name.lstrip("0123456789_").replace("_", " ") or name, history.head, body, statements)
 
 
 def _text(name: str, about: str, down: str, body: str, statements: Mapping[Dialect, Sequence[str]]) -> str:
@@ -181,6 +181,7 @@ def _main(arguments: Sequence[str]) -> Iterator[str]:
     if not text:
         yield f"the revisions of {database} make all that its schema has"
         return
+    (folder / "__init__.py").touch()  # what checks imports has to know whose these are
     path = folder / f"r{name}.py"
     path.write_text(text)
     yield f"{path}: read it, then run `make lint`"
