@@ -22,6 +22,7 @@ SERVICES = (
     "maintenance",
     "mounts",
     "objects",
+    "ops",
     "parsed",
     "projects",
     "settings",

@@ -11,6 +11,7 @@ from quartet._maintenance import Maintenance
 from quartet._memory import MEMORY, MemoryNode
 from quartet._mounts import Mounts
 from quartet._objects import Objects
+from quartet._ops import Ops
 from quartet._options import TLS, Options, endpoints_of
 from quartet._parsed import Parsed
 from quartet._projects import Projects
@@ -43,6 +44,7 @@ class Client:
         versions: What files were before.
         workspaces: Directories that have a name.
         mounts: Stores of blobs at directories.
+        ops: Databases of records, as operators see them.
         parsed: What parsers made of files, for a while.
         projects: Projects, tasks, agents and what was learnt.
     """
@@ -99,6 +101,7 @@ class Client:
         self.versions = Versions(self._transport)
         self.workspaces = Workspaces(self._transport)
         self.mounts = Mounts(self._transport)
+        self.ops = Ops(self._transport)
         self.parsed = Parsed(self._transport)
         self.projects = Projects(self._transport)
 
