@@ -22,6 +22,7 @@ SERVICES = (
     "maintenance",
     "mounts",
     "objects",
+    "ops",
     "parsed",
     "settings",
     "snapshots",

@@ -20,6 +20,7 @@ from quartet.maintenance.v1 import maintenance_pb2_grpc
 from quartet.mounts.v1 import mounts_pb2_grpc
 from quartet.objects.replicas.v1 import replicas_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
+from quartet.ops.v1 import ops_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
 from quartet.snapshots.v1 import snapshots_pb2_grpc
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from quartet.mounts.v1.mounts_pb2_grpc import MountServiceAsyncStub
     from quartet.objects.replicas.v1.replicas_pb2_grpc import ReplicaServiceAsyncStub
     from quartet.objects.v1.objects_pb2_grpc import ObjectServiceAsyncStub
+    from quartet.ops.v1.ops_pb2_grpc import OpsServiceAsyncStub
     from quartet.parsed.v1.parsed_pb2_grpc import ParsedServiceAsyncStub
     from quartet.settings.v1.settings_pb2_grpc import SettingsServiceAsyncStub
     from quartet.snapshots.v1.snapshots_pb2_grpc import SnapshotServiceAsyncStub
@@ -72,6 +74,7 @@ class Endpoint:
         self.replicas: ReplicaServiceAsyncStub = replicas_pb2_grpc.ReplicaServiceStub(self.channel)
         self.maintenance: MaintenanceServiceAsyncStub = maintenance_pb2_grpc.MaintenanceServiceStub(self.channel)
         self.mounts: MountServiceAsyncStub = mounts_pb2_grpc.MountServiceStub(self.channel)
+        self.ops: OpsServiceAsyncStub = ops_pb2_grpc.OpsServiceStub(self.channel)
         self.versions: VersionServiceAsyncStub = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed: ParsedServiceAsyncStub = parsed_pb2_grpc.ParsedServiceStub(self.channel)
         self.workspaces: WorkspaceServiceAsyncStub = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)

@@ -11,6 +11,7 @@ from quartet._maintenance import Maintenance
 from quartet._memory import MEMORY, MemoryNode
 from quartet._mounts import Mounts
 from quartet._objects import Objects
+from quartet._ops import Ops
 from quartet._options import TLS, Options, endpoints_of
 from quartet._parsed import Parsed
 from quartet._settings import Settings
@@ -42,6 +43,7 @@ class Client:
         versions: What files were before.
         workspaces: Directories that have a name.
         mounts: Stores of blobs at directories.
+        ops: Databases of records, as operators see them.
         parsed: What parsers made of files, for a while.
     """
 
@@ -97,6 +99,7 @@ class Client:
         self.versions = Versions(self._transport)
         self.workspaces = Workspaces(self._transport)
         self.mounts = Mounts(self._transport)
+        self.ops = Ops(self._transport)
         self.parsed = Parsed(self._transport)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from cyclopts import App
 
 from quartet_server.cli import (
+    backups,
     cert,
     check,
     cluster,
@@ -24,6 +25,7 @@ from quartet_server.cli import (
     mounts,
     nodes,
     objects,
+    ops,
     quotas,
     roots,
     serve,
@@ -76,7 +78,8 @@ def create(environ: Mapping[str, str]) -> App:
     workspaces.register(app)
     mounts.register(app)
     nodes.register(app)
-    databases.register(app)
+    ops.register(databases.register(app))
+    backups.register(app)
     zones.register(app)
     demo.register(app)
     return app
