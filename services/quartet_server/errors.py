@@ -2,8 +2,8 @@
 
 QuartetError
 ├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
-│                           DigestMismatch SizeMismatch FileTooLarge
-├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
+│                           DigestMismatch SizeMismatch FileTooLarge FtsQueryInvalid
+├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid CursorAhead
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid NodeRequired MountRefused
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
@@ -14,7 +14,7 @@ QuartetError
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost MountInUse MountUnreachable SnapshotReferenced
-│                           ObjectsNotOwned ReferenceMissing RecordReferenced
+│                           ObjectsNotOwned ReferenceMissing RecordReferenced LedgerAppendOnly
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
 │                           CollectionRunning PlacementStale
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded DatabaseBusy DatabaseFull
@@ -35,7 +35,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import quartet_server.record_errors  # noqa: F401 - its leaves are in the tree
+import quartet_server.event_errors
+import quartet_server.record_errors  # noqa: F401 - their leaves are in the tree
 from quartet_server.branches import (
     Aborted as Aborted,
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from quartet_server.events import deriving
+from quartet_server.events import deriving, fulltext
 from quartet_server.events.encoding import COLUMNS, ID, POSITION, RECEIVED, SOURCE, SOURCE_ID, ZONE
 from quartet_server.records.contract import Dialect, Session
 
@@ -52,6 +52,8 @@ def append(session: Session, rows: Sequence[Row]) -> list[Appended]:
         if row[RECEIVED] is None:
             row[RECEIVED] = now
     created = _insert(session, rows, first)
+    if session.dialect is Dialect.SQLITE:
+        _fill(session, first)
     if created is None:
         derive(session, rows)
         return [Appended(row[ID], row[POSITION], True) for row in rows]
@@ -149,14 +151,24 @@ def _type(column: str) -> str:
     return "bigint" if column in _BIGINTS else "text"
 
 
+def _fill(session: Session, first: int) -> None:
+    """Put the words of the events from position `first` on into SQLite's index."""
+    cursor = session.cursor()
+    words, done = fulltext.FILL
+    cursor.execute(words, (session.zone, first))
+    cursor.execute(done, (session.zone,))
+
+
 def _draw(session: Session, count: int) -> int:
     """Draw `count` positions; return the last."""
-    mark = "?" if session.dialect is Dialect.SQLITE else "%s"
+    sqlite = session.dialect is Dialect.SQLITE
+    mark = "?" if sqlite else "%s"
     cursor = session.cursor()
     cursor.execute(
-        f"INSERT INTO ledger_positions (zone, position) VALUES ({mark}, {mark}) ON CONFLICT (zone) DO UPDATE"  # noqa: S608
-        " SET position = ledger_positions.position + excluded.position RETURNING position",
-        (session.zone, count),
+        f"INSERT INTO ledger_positions (zone, position, filling) VALUES ({mark}, {mark}, {mark})"  # noqa: S608
+        " ON CONFLICT (zone) DO UPDATE SET position = ledger_positions.position + excluded.position,"
+        " filling = excluded.filling RETURNING position",
+        (session.zone, count, sqlite),
     )
     drawn = cursor.fetchall()
     return int(drawn[0][0])

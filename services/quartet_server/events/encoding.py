@@ -46,8 +46,8 @@ ZONE, ID, SOURCE, SOURCE_ID, THREAD, RECEIVED, POSITION = (
 
 _LARGE = tuple(COLUMNS.index(name) for name in ("content", "attachments", "to_recipients", "metadata"))
 
-MAX_BYTES = 3 * 1024**2
-"""Longest event as a message: less than what one may be on the wire, so that it can always be read again."""
+MAX_BYTES = 1_000_000
+"""Longest event as a message; what is larger belongs into the ObjectStore, with an attachment that says where."""
 MAX_RECIPIENTS = 10_000
 MAX_ATTACHMENTS = 1_000
 ROLES = ("recipient", "cc", "bcc", "member", "mentioned", "observer")

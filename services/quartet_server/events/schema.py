@@ -9,7 +9,8 @@ from quartet_server.events import fulltext
 from quartet_server.records.schema import ZONE, schema
 
 POSITIONS = "ledger_positions"
-"""Which position was drawn last in each zone: none is drawn twice, though its event were erased."""
+"""Which position was drawn last in each zone: none is drawn twice, though its event were erased. `filling` is set only within
+the transaction of an append, which see."""
 
 
 def _extra(metadata: sa.MetaData) -> None:
@@ -18,6 +19,7 @@ def _extra(metadata: sa.MetaData) -> None:
         metadata,
         sa.Column(ZONE, sa.Text, primary_key=True, nullable=False),
         sa.Column("position", sa.BigInteger, nullable=False),
+        sa.Column("filling", sa.Boolean, nullable=False, server_default=sa.false()),
     )
 
 
