@@ -10,7 +10,7 @@ from quartet.events.v1 import event_pb2
 
 from quartet_server.errors import FieldInvalid
 from quartet_server.event_errors import LedgerAppendOnly
-from quartet_server.events.appending import Appended, IdTaken, Row, append
+from quartet_server.events.appending import Appended, IdTakenError, Row, append
 from quartet_server.events.encoding import ID, encode
 from quartet_server.events.intake import GROUP, Intake
 from quartet_server.records.contract import Database
@@ -28,7 +28,7 @@ async def append_one(intake: Intake, zone: str, event: event_pb2.Event) -> pb.Ap
     row = encode(event)
     try:
         (done,) = await intake.append(zone, [row])
-    except IdTaken:
+    except IdTakenError:
         raise taken(row, 0) from None
     return result(done)
 
@@ -48,7 +48,7 @@ async def append_each(
         while rows := await inbox.take():
             try:
                 done = await intake.append(zone, rows)
-            except IdTaken as error:
+            except IdTakenError as error:
                 if error.place:
                     before = await intake.append(zone, rows[: error.place])
                     yield pb.AppendEachResponse(results=[result(one) for one in before])
@@ -122,7 +122,7 @@ def _encode(events: Sequence[event_pb2.Event]) -> list[Row]:
 async def _write(database: Database, zone: str, rows: list[Row]) -> pb.BatchAppendResponse:
     try:
         done = await database.write(zone, lambda session: append(session, rows))
-    except IdTaken as error:
+    except IdTakenError as error:
         raise taken(rows[error.place], error.place) from None
     created = sum(1 for one in done if one.created)
     return pb.BatchAppendResponse(results=[result(one) for one in done], created=created)

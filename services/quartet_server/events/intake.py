@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quartet_server.events.appending import Appended, IdTaken, Row, append
+from quartet_server.events.appending import Appended, IdTakenError, Row, append
 from quartet_server.record_errors import DatabaseBusy
 from quartet_server.records.contract import Database
 
@@ -61,11 +61,13 @@ class Intake:
     async def append(self, zone: str, rows: Sequence[Row]) -> list[Appended]:
         """Append rows of one caller, all or none; return what became of them when that is durable.
 
-        Raises IdTaken, DatabaseBusy and what `Database.write` does.
+        Raises IdTakenError, DatabaseBusy and what `Database.write` does.
         """
         line = self._lines.setdefault(zone, _Line())
         if line.waiting + len(rows) > WAITING:
-            raise DatabaseBusy(f"{line.waiting} events wait for the ledger already", retry_after=0.25, database="events")
+            raise DatabaseBusy(
+                f"{line.waiting} events wait for the ledger already", retry_after=0.25, database="events"
+            )
         caller = _Caller(rows, asyncio.get_running_loop().create_future())
         line.callers.append(caller)
         line.waiting += len(rows)
@@ -94,7 +96,7 @@ class Intake:
         rows = [row for caller in callers for row in caller.rows]
         try:
             results = await self._database.write(zone, lambda session: append(session, rows))
-        except IdTaken:
+        except IdTakenError:
             for caller in callers:  # one of them is to blame: each by itself
                 await self._alone(zone, caller)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told

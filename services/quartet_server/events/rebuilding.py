@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,8 +30,8 @@ async def rebuild(database: Database, zone: str, *, dry_run: bool) -> AsyncItera
     position = 0
     run = database.read if dry_run else database.write
     while position >= 0:
-        begun = position
-        events, people, files, wrong, position = await run(zone, lambda session: _events(session, begun, dry_run))
+        page = partial(_events, position=position, dry_run=dry_run)
+        events, people, files, wrong, position = await run(zone, page)
         told.events += events
         told.participants += people
         told.attachments += files
@@ -39,8 +40,7 @@ async def rebuild(database: Database, zone: str, *, dry_run: bool) -> AsyncItera
             yield _copy(told)
     thread: str | None = ""
     while thread is not None:
-        after = thread
-        threads, wrong, thread = await run(zone, lambda session: _threads(session, after, dry_run))
+        threads, wrong, thread = await run(zone, partial(_threads, after=thread, dry_run=dry_run))
         told.threads += threads
         told.differences += wrong
         if threads and thread is not None:

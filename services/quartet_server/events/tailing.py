@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 from quartet.events.v1 import reading_pb2 as pb
@@ -65,7 +66,7 @@ async def tail(
     spoke, first = clock(), True
     while True:
         began = position
-        stretch = await database.read(zone, lambda session: _next(session, request, began))
+        stretch = await database.read(zone, partial(_next, request=request, position=position))
         position = stretch.answer.position
         if first or stretch.answer.events or position != began or clock() - spoke >= HEARTBEAT:
             yield stretch.answer

@@ -17,6 +17,7 @@ from quartet_server.events.schema import SCHEMA
 from quartet_server.records.sqlite import engine, prepare
 from sqlalchemy.dialects import postgresql
 
+
 @pytest.mark.parametrize(
     ("text", "expression"),
     [
@@ -87,7 +88,29 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Connection]:
 
 
 SYNTAX = st.sampled_from(
-    ['"', "(", ")", "*", "OR", "AND", "NOT", "NEAR", ":", "^", "-", "+", "{", "}", "'", "\\", ";--", "content:", "\0", "a", "é"]
+    [
+        '"',
+        "(",
+        ")",
+        "*",
+        "OR",
+        "AND",
+        "NOT",
+        "NEAR",
+        ":",
+        "^",
+        "-",
+        "+",
+        "{",
+        "}",
+        "'",
+        "\\",
+        ";--",
+        "content:",
+        "\0",
+        "a",
+        "é",
+    ]
 )
 TYPED = st.lists(SYNTAX | st.text(max_size=6), max_size=20).map(" ".join) | st.text(max_size=80)
 

@@ -21,7 +21,7 @@ TEXTS = {
     "error": "An error in the memory service: connection refused by staging",
     "lunch": "Lunch at noon? The usual place, near the river",
     "umlaut": "Grüße aus Zürich, die Größe stimmt",
-    "quotes": "It's a \"quoted\" word; DROP TABLE events; -- content:secret",
+    "quotes": 'It\'s a "quoted" word; DROP TABLE events; -- content:secret',
 }
 
 
@@ -100,7 +100,9 @@ async def test_pages_have_every_hit_once_though_many_are_alike(ledger: Stub) -> 
         ({"source": "' OR 1=1 --"}, set()),
     ],
 )
-async def test_a_scope_narrows_a_search_and_a_list_down(ledger: Stub, scope: dict[str, Any], expected: set[str]) -> None:
+async def test_a_scope_narrows_a_search_and_a_list_down(
+    ledger: Stub, scope: dict[str, Any], expected: set[str]
+) -> None:
     bob = [event_pb2.Recipient(identifier="bob")]
     await append(
         ledger,

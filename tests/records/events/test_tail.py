@@ -60,9 +60,7 @@ async def test_readers_that_come_and_go_see_each_event_once_while_many_write(led
                 case 1:
                     assert [a async for a in ledger.AppendEach(each(event(n) for n in numbers))]
                 case _:
-                    await asyncio.gather(
-                        *(ledger.Append(appending_pb2.AppendRequest(event=event(n))) for n in numbers)
-                    )
+                    await asyncio.gather(*(ledger.Append(appending_pb2.AppendRequest(event=event(n))) for n in numbers))
 
     async def read(breaks: int) -> list[tuple[int, str]]:
         seen: list[tuple[int, str]] = []
