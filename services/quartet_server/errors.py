@@ -3,6 +3,7 @@
 QuartetError
 ├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
 │                           DigestMismatch SizeMismatch FileTooLarge
+│                           FilterInvalid ColumnUnknown ColumnUnusable FilterTypeMismatch BatchTooLarge MaskInvalid
 │                           ImportKeyMismatch ImportChunkInvalid FtsQueryInvalid
 ├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid CursorAhead
 ├── Unauthenticated         CertificateRequired
