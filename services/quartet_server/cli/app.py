@@ -18,6 +18,7 @@ from quartet_server.cli import (
     cluster,
     contents,
     demo,
+    events,
     files,
     maintenance,
     mounts,
@@ -74,6 +75,7 @@ def create(environ: Mapping[str, str]) -> App:
     workspaces.register(app)
     mounts.register(app)
     nodes.register(app)
+    events.register(app)
     demo.register(app)
     return app
 

@@ -198,7 +198,7 @@ def _existing(session: Session, rows: Sequence[Row]) -> dict[tuple[str, str], tu
     wanted: dict[str, list[str]] = {}
     for row in rows:
         wanted.setdefault(row[SOURCE], []).append(row[SOURCE_ID])
-    found = {}
+    found: dict[tuple[str, str], tuple[str, int]] = {}
     for source, ids in wanted.items():
         marks = ", ".join([mark] * len(ids))
         cursor.execute(

@@ -82,7 +82,7 @@ def _row(event: pb.Event) -> list[Any]:
     direction = _DIRECTIONS.get(event.direction)
     if direction is None:
         raise FieldInvalid.of("direction", "is not one of inbound, outbound, observed")
-    row = [
+    row: list[Any] = [
         "",
         identity,
         source,

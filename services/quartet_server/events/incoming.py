@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from quartet.events.v1 import appending_pb2 as pb
 from quartet.events.v1 import event_pb2
@@ -40,7 +40,7 @@ async def append_batch(database: Database, zone: str, events: Sequence[event_pb2
 
 async def append_each(
     intake: Intake, zone: str, requests: AsyncIterator[pb.AppendEachRequest]
-) -> AsyncIterator[pb.AppendEachResponse]:
+) -> AsyncGenerator[pb.AppendEachResponse, None]:
     """Append single events as they come; see the service's contract."""
     inbox = _Inbox(requests)
     answered = 0
@@ -62,7 +62,7 @@ async def append_each(
 
 async def append_batches(
     database: Database, zone: str, requests: AsyncIterator[pb.AppendBatchesRequest]
-) -> AsyncIterator[pb.BatchAppendResponse]:
+) -> AsyncGenerator[pb.BatchAppendResponse, None]:
     """Append batch after batch; the next is made ready while one is made durable."""
     writing: asyncio.Task[pb.BatchAppendResponse] | None = None
     try:

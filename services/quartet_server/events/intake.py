@@ -36,7 +36,8 @@ class _Line:
 
     def take(self) -> list[_Caller]:
         """Return the callers that come next, at least one and together not much more than GROUP events."""
-        taken, count = [], 0
+        taken: list[_Caller] = []
+        count = 0
         while self.callers and (not taken or count + len(self.callers[0].rows) <= GROUP):
             caller = self.callers.popleft()
             count += len(caller.rows)

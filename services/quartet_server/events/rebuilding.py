@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ _KEYS = {"event_participants": 5, "attachments": 2, "threads": 2}
 """How many columns, zone first, are the key of a row as `deriving` has it."""
 
 
-async def rebuild(database: Database, zone: str, *, dry_run: bool) -> AsyncIterator[pb.RebuildResponse]:
+async def rebuild(database: Database, zone: str, *, dry_run: bool) -> AsyncGenerator[pb.RebuildResponse, None]:
     """Go over all events of the zone and then all threads, page by page, and say how far it has come."""
     told = pb.RebuildResponse()
     position = 0

@@ -93,9 +93,9 @@ def _postgresql(
     """Snippets are made of the rows of the page only: they are parsed anew for it."""
     events = EVENTS.table
     asked = sa.select(matching.tsquery(tree).label("asked")).cte("query")
-    words = sa.literal_column("events.events_fts")
+    words: sa.ColumnElement[Any] = sa.literal_column("events.events_fts")
     # 1: a long text has more words of any kind, and is not better for it
-    score = sa.cast(sa.func.ts_rank(words, asked.c.asked, 1), sa.Double()).label("score")
+    score: sa.Label[Any] = sa.cast(sa.func.ts_rank(words, asked.c.asked, 1), sa.Double()).label("score")
     matched = (
         sa.select(*_columns(), score, events.c.position.label("number"))
         .select_from(events.join(asked, words.op("@@")(asked.c.asked)))

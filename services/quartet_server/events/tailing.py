@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,7 +53,7 @@ class _Stretch:
 
 async def tail(
     database: Database, zone: str, request: pb.TailRequest, clock: Callable[[], float]
-) -> AsyncIterator[pb.TailResponse]:
+) -> AsyncGenerator[pb.TailResponse, None]:
     """Send the events behind a position, then those that come; see the service's contract. `clock` counts seconds."""
     if not 0 <= request.batch_size <= MOST:
         raise FieldInvalid.of("batch_size", f"0 to {MOST} are taken")
