@@ -248,7 +248,7 @@ class AsyncEvents:
     async def set_state(
         self,
         event_id: str,
-        state_key: state_pb2.StateKey,
+        state_key: state_pb2.StateKey.ValueType,
         value: int = 1,
         *,
         changed_by: str = "",

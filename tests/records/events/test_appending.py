@@ -95,7 +95,7 @@ async def test_a_stream_is_answered_before_it_ends(ledger: Stub) -> None:
     stream = ledger.AppendEach()
     for number in range(3):
         await stream.write(pb.AppendEachRequest(event=event(number)))
-        answer = await stream.read()
+        answer: Any = await stream.read()
         assert [one.id for one in answer.results] == [f"mail:{number}"]
     await stream.done_writing()
     assert await stream.read() is aio.EOF

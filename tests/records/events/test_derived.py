@@ -146,7 +146,7 @@ def test_a_thread_is_the_same_from_two_batches_as_from_one(events: list[tuple[in
     whole = {key: thread_row("", key, one) for key, one in fold(rows).items()}
     first, second = fold(rows[:cut]), fold(rows[cut:])
     assert set(whole) == set(first) | set(second)
-    for key, row in whole.items():
-        assert sum(part[key].count for part in (first, second) if key in part) == row[-1]
-        assert min(part[key].first_at for part in (first, second) if key in part) == row[7]
-        assert max(part[key].last_at for part in (first, second) if key in part) == row[8]
+    for key, total in whole.items():
+        assert sum(part[key].count for part in (first, second) if key in part) == total[-1]
+        assert min(part[key].first_at for part in (first, second) if key in part) == total[7]
+        assert max(part[key].last_at for part in (first, second) if key in part) == total[8]

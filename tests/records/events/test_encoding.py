@@ -97,7 +97,8 @@ def test_its_columns_are_those_of_the_engine(sent: event_pb2.Event) -> None:
             sent.ClearField(name)
     engines = dict(zip(CODEC.names, CODEC.encode(sent, Dialect.SQLITE), strict=True))
     engines |= {"zone": "", "content_type": engines["content_type"] or "text"}
-    for row in (ours, engines):  # the engine writes whole numbers inside of them as 1.0
+    rows: list[dict[str, Any]] = [ours, engines]
+    for row in rows:  # the engine writes whole numbers inside of them as 1.0
         row["attachments"] = json.loads(row["attachments"] or "[]")
     assert ours == engines
 

@@ -82,7 +82,7 @@ async def test_states_are_set_and_cleared_and_every_change_is_logged(ledger: Stu
     await append(ledger, [event(1)])
     for seconds, key, value in ((1, "viewed", 1), (2, "pinned", 1), (3, "viewed", 0), (4, "custom", 7)):
         clock.now = EPOCH + seconds
-        number = state_pb2.StateKey.Value(f"STATE_KEY_{key.upper()}")
+        number: Any = state_pb2.StateKey.Value(f"STATE_KEY_{key.upper()}")
         request = keeping_pb2.SetStateRequest(event_id="mail:1", state_key=number, value=value, changed_by="ann")
         state = await ledger.SetState(request)
     assert (state.is_viewed, state.is_pinned, state.HasField("viewed_at")) == (False, True, False)
@@ -96,15 +96,20 @@ async def test_states_are_set_and_cleared_and_every_change_is_logged(ledger: Stu
         (state_pb2.STATE_KEY_CUSTOM, 7, "ann"),
     ]
     with fails(CODE.NOT_FOUND, "RECORD_NOT_FOUND"):
-        await ledger.SetState(keeping_pb2.SetStateRequest(event_id="mail:2", state_key=1, value=1))
-    for bad in ({"state_key": 0}, {"state_key": 1, "value": 2}):
+        await ledger.SetState(
+            keeping_pb2.SetStateRequest(event_id="mail:2", state_key=state_pb2.STATE_KEY_VIEWED, value=1)
+        )
+    refused: list[dict[str, Any]] = [{"state_key": 0}, {"state_key": 1, "value": 2}]
+    for bad in refused:
         with fails(CODE.INVALID_ARGUMENT, "FIELD_INVALID"):
             await ledger.SetState(keeping_pb2.SetStateRequest(event_id="mail:1", **bad))
 
 
 async def test_a_repeated_request_changes_a_state_once(ledger: Stub) -> None:
     await append(ledger, [event(1)])
-    request = keeping_pb2.SetStateRequest(event_id="mail:1", state_key=1, value=1, request_id="once")
+    request = keeping_pb2.SetStateRequest(
+        event_id="mail:1", state_key=state_pb2.STATE_KEY_VIEWED, value=1, request_id="once"
+    )
     assert await ledger.SetState(request) == await ledger.SetState(request)
     log = await ledger.ListEventStateLogs(keeping_pb2.ListEventStateLogsRequest())
     assert len(log.event_state_logs) == 1
@@ -179,7 +184,8 @@ async def test_the_status_of_an_adapter_is_its_watermark_and_its_last_run(ledger
     asked = following_pb2.GetSyncStatusRequest(adapter="mail")
     with fails(CODE.NOT_FOUND, "RECORD_NOT_FOUND"):
         await ledger.GetSyncStatus(asked)
-    job = progress_pb2.SyncJob(adapter="mail", status=progress_pb2.SYNC_STATE_RUNNING, phase=3, cursor="page 7")
+    job = progress_pb2.SyncJob(adapter="mail", status=progress_pb2.SYNC_STATE_RUNNING, cursor="page 7")
+    job.phase = progress_pb2.SYNC_PHASE_BACKFILL
     job.progress.update({"read": 100})
     await ledger.ReportSync(following_pb2.ReportSyncRequest(sync_job=job))
     job.status, job.last_error = progress_pb2.SYNC_STATE_FAILED, "no network"
