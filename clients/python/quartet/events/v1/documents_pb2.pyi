@@ -44,7 +44,7 @@ class DocumentHead(_message.Message):
     content_hash: _builtins.str
     """Digest of that state, by which a caller tells whether it is another one."""
     title: _builtins.str
-    """Title."""
+    """What it is called, for people."""
     description: _builtins.str
     """What it is about."""
     retrieval_count: _builtins.int
