@@ -196,9 +196,10 @@ async def test_zones_have_ledgers_of_their_own(ledger: Stub) -> None:
     ],
 )
 async def test_what_cannot_be_kept_is_refused_with_its_field(ledger: Stub, field: str, bad: dict[str, Any]) -> None:
-    content = bad.pop("content", "")
+    fields = dict(bad)
+    content = fields.pop("content", "")
     with pytest.raises(aio.AioRpcError) as raised:
-        await ledger.Append(pb.AppendRequest(event=event(1, content, **bad)))
+        await ledger.Append(pb.AppendRequest(event=event(1, content, **fields)))
     error = Failure.of(raised.value)
     assert (error.reason, list(error.violations)) == ("FIELD_INVALID", [field])
 
