@@ -17,6 +17,7 @@ from quartet_server.cli import (
     check,
     cluster,
     contents,
+    databases,
     demo,
     events,
     files,
@@ -76,6 +77,7 @@ def create(environ: Mapping[str, str]) -> App:
     workspaces.register(app)
     mounts.register(app)
     nodes.register(app)
+    databases.register(app)
     zones.register(app)
     events.register(app)
     demo.register(app)
