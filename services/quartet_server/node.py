@@ -24,6 +24,7 @@ from quartet_server.cluster import service as cluster
 from quartet_server.config import Config, Serve
 from quartet_server.config import Objects as Blobs
 from quartet_server.domain import Domain, Resources
+from quartet_server.events import service as events
 from quartet_server.files import service as files
 from quartet_server.files.contents.holding import HeldByFiles
 from quartet_server.files.mounting import MountedFiles
@@ -78,6 +79,7 @@ from raftmeta.tls import TlsFiles, grpc_channel_credentials
 
 DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "cluster": cluster.start,
+    "events": events.start,
     "files": files.start,
     "maintenance": maintenance.start,
     "mounts": mounts.start,

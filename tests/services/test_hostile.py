@@ -12,9 +12,11 @@ import pytest_asyncio
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.struct_pb2 import Struct
 from grpc import aio
 from harness.failures import reason_of
 from quartet.cluster.v1 import cluster_pb2
+from quartet.events.v1 import events_pb2
 from quartet.files.v1 import files_pb2
 from quartet.maintenance.v1 import maintenance_pb2
 from quartet.mounts.v1 import mounts_pb2
@@ -32,6 +34,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FILES = (
     cluster_pb2,
+    events_pb2,
     files_pb2,
     maintenance_pb2,
     mounts_pb2,
@@ -109,11 +112,11 @@ def mutants(message: Message) -> Iterator[Message]:
 
 
 def mapped(message: Message, name: str) -> Iterator[Message]:
-    """Yield copies of the message with hostile keys and values in a map of texts."""
+    """Yield copies of the message with hostile keys and values in a map of texts, or in a Struct."""
     for entries in (dict.fromkeys(TEXTS, "v"), *({text: "v"} for text in TEXTS), *({"k": text} for text in TEXTS)):
         copy = type(message)()
         copy.CopyFrom(message)
-        getattr(copy, name).update(entries)
+        (copy if isinstance(copy, Struct) else getattr(copy, name)).update(entries)
         yield copy
 
 

@@ -19,6 +19,7 @@ from quartet_server.cli import (
     contents,
     databases,
     demo,
+    events,
     files,
     maintenance,
     mounts,
@@ -78,6 +79,7 @@ def create(environ: Mapping[str, str]) -> App:
     nodes.register(app)
     databases.register(app)
     zones.register(app)
+    events.register(app)
     demo.register(app)
     return app
 
