@@ -14,6 +14,7 @@ from quartet._errors import Unavailable, from_rpc
 from quartet._options import Options
 from quartet._retry import Backoff, repeatable
 from quartet._transport import unreachable
+from quartet.agents.v1 import agents_pb2_grpc
 from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.maintenance.v1 import maintenance_pb2_grpc
@@ -28,6 +29,7 @@ from quartet.wire.reapi import cas_pb2_grpc
 from quartet.workspaces.v1 import workspaces_pb2_grpc
 
 if TYPE_CHECKING:
+    from quartet.agents.v1.agents_pb2_grpc import AgentServiceAsyncStub
     from quartet.cluster.v1.cluster_pb2_grpc import ClusterServiceAsyncStub
     from quartet.files.v1.files_pb2_grpc import FileServiceAsyncStub
     from quartet.maintenance.v1.maintenance_pb2_grpc import MaintenanceServiceAsyncStub
@@ -74,6 +76,7 @@ class Endpoint:
         self.mounts: MountServiceAsyncStub = mounts_pb2_grpc.MountServiceStub(self.channel)
         self.versions: VersionServiceAsyncStub = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed: ParsedServiceAsyncStub = parsed_pb2_grpc.ParsedServiceStub(self.channel)
+        self.agents: AgentServiceAsyncStub = agents_pb2_grpc.AgentServiceStub(self.channel)
         self.workspaces: WorkspaceServiceAsyncStub = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)
         self.blobs: ContentAddressableStorageAsyncStub = cas_pb2_grpc.ContentAddressableStorageStub(self.channel)
 

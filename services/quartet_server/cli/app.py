@@ -35,6 +35,7 @@ from quartet_server.cli import (
     workspaces,
     xattrs,
 )
+from quartet_server.cli.ledger import commands as agents
 from quartet_server.cli.output import CommandError, say
 from quartet_server.sources import Sources
 
@@ -74,6 +75,7 @@ def create(environ: Mapping[str, str]) -> App:
     workspaces.register(app)
     mounts.register(app)
     nodes.register(app)
+    agents.register(app)
     demo.register(app)
     return app
 
