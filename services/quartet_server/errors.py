@@ -3,6 +3,7 @@
 QuartetError
 ├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
 │                           DigestMismatch SizeMismatch FileTooLarge
+│                           FilterInvalid ColumnUnknown ColumnUnusable FilterTypeMismatch BatchTooLarge MaskInvalid
 │                           ImportKeyMismatch ImportChunkInvalid
 ├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
 ├── Unauthenticated         CertificateRequired

@@ -36,7 +36,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 2
     """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT): a page token was not made by this method for this request:
-    it was changed, or the filter was.
+    it was changed, or the filter was. Lists of records say which in metadata "kind": `malformed` (it is no token, or was changed),
+    `foreign` (of another method or zone), `stale` (of another filter, order or selection).
 
         {"reason": "PAGE_TOKEN_INVALID", "domain": "quartet.dev", "metadata": {"hint": "ask for the first page again, without a token"}}
     """
@@ -567,6 +568,45 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "DATABASE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet db status"}}
     """
+    ERROR_REASON_FILTER_INVALID: _ErrorReason.ValueType  # 150
+    """ERROR_REASON_FILTER_INVALID (INVALID_ARGUMENT): a filter is not written as AIP-160 says, or is too long (8 KiB), too deep (32
+    brackets) or of too many comparisons (100). Metadata: the position of the mistake in characters, from 1, and its kind: `syntax`,
+    `unsupported` or `limit`.
+
+        {"reason": "FILTER_INVALID", "domain": "quartet.dev", "metadata": {"position": "10", "kind": "syntax", "hint": "write it like: status = open AND title = \\"draft*\\""}}
+    """
+    ERROR_REASON_COLUMN_UNKNOWN: _ErrorReason.ValueType  # 151
+    """ERROR_REASON_COLUMN_UNKNOWN (INVALID_ARGUMENT): a filter or an order names a field that the record does not have, or not as a
+    column. Metadata: the name, the record, and the position in the filter or order in characters, from 1.
+
+        {"reason": "COLUMN_UNKNOWN", "domain": "quartet.dev", "metadata": {"column": "titel", "record": "Task", "position": "1", "hint": "it has: id, title, status"}}
+    """
+    ERROR_REASON_COLUMN_UNUSABLE: _ErrorReason.ValueType  # 152
+    """ERROR_REASON_COLUMN_UNUSABLE (INVALID_ARGUMENT): a filter asks of a column what cannot be asked of it, or an order names one that
+    cannot be ordered by: bytes and vectors are not filtered, only columns that are never absent and no list, map or message can
+    be ordered by. Metadata: the column and the position in characters, from 1.
+
+        {"reason": "COLUMN_UNUSABLE", "domain": "quartet.dev", "metadata": {"column": "tags", "position": "1", "hint": "ask whether a list has a value: tags:\\"x\\""}}
+    """
+    ERROR_REASON_FILTER_TYPE_MISMATCH: _ErrorReason.ValueType  # 153
+    """ERROR_REASON_FILTER_TYPE_MISMATCH (INVALID_ARGUMENT): a filter compares a column with a value of another type, or by an operator
+    that its type does not have. Metadata: the column, the type that it wants, and the position of the value in characters, from 1.
+
+        {"reason": "FILTER_TYPE_MISMATCH", "domain": "quartet.dev", "metadata": {"column": "priority", "wanted": "a whole number", "position": "12"}}
+    """
+    ERROR_REASON_BATCH_TOO_LARGE: _ErrorReason.ValueType  # 154
+    """ERROR_REASON_BATCH_TOO_LARGE (INVALID_ARGUMENT): more items in a batch than it takes (1,000), or they have more bytes together than
+    an answer may have. Nothing was changed. Metadata: the limit, and what there was.
+
+        {"reason": "BATCH_TOO_LARGE", "domain": "quartet.dev", "metadata": {"field": "requests", "limit": "1000", "found": "1001", "hint": "send fewer items at once"}}
+    """
+    ERROR_REASON_MASK_INVALID: _ErrorReason.ValueType  # 155
+    """ERROR_REASON_MASK_INVALID (INVALID_ARGUMENT): an update mask names what cannot be updated. Metadata: the path and the kind of mistake:
+    `unknown` (the record has no such field), `part` (only whole fields are updated), `key`, `output_only`, `immutable`, `star` (`*` stands
+    alone), `twice`, `empty` (nothing is to be updated).
+
+        {"reason": "MASK_INVALID", "domain": "quartet.dev", "metadata": {"path": "created_at", "kind": "output_only"}}
+    """
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 167
     """ERROR_REASON_SESSION_NOT_FOUND (NOT_FOUND): no session of an agent has the label, nor the alias.
 
@@ -650,7 +690,8 @@ such field.
 """
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 2
 """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT): a page token was not made by this method for this request:
-it was changed, or the filter was.
+it was changed, or the filter was. Lists of records say which in metadata "kind": `malformed` (it is no token, or was changed),
+`foreign` (of another method or zone), `stale` (of another filter, order or selection).
 
     {"reason": "PAGE_TOKEN_INVALID", "domain": "quartet.dev", "metadata": {"hint": "ask for the first page again, without a token"}}
 """
@@ -1180,6 +1221,45 @@ ERROR_REASON_DATABASE_UNREACHABLE: ErrorReason.ValueType  # 147
 """ERROR_REASON_DATABASE_UNREACHABLE (UNAVAILABLE): the database server does not answer.
 
     {"reason": "DATABASE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet db status"}}
+"""
+ERROR_REASON_FILTER_INVALID: ErrorReason.ValueType  # 150
+"""ERROR_REASON_FILTER_INVALID (INVALID_ARGUMENT): a filter is not written as AIP-160 says, or is too long (8 KiB), too deep (32
+brackets) or of too many comparisons (100). Metadata: the position of the mistake in characters, from 1, and its kind: `syntax`,
+`unsupported` or `limit`.
+
+    {"reason": "FILTER_INVALID", "domain": "quartet.dev", "metadata": {"position": "10", "kind": "syntax", "hint": "write it like: status = open AND title = \\"draft*\\""}}
+"""
+ERROR_REASON_COLUMN_UNKNOWN: ErrorReason.ValueType  # 151
+"""ERROR_REASON_COLUMN_UNKNOWN (INVALID_ARGUMENT): a filter or an order names a field that the record does not have, or not as a
+column. Metadata: the name, the record, and the position in the filter or order in characters, from 1.
+
+    {"reason": "COLUMN_UNKNOWN", "domain": "quartet.dev", "metadata": {"column": "titel", "record": "Task", "position": "1", "hint": "it has: id, title, status"}}
+"""
+ERROR_REASON_COLUMN_UNUSABLE: ErrorReason.ValueType  # 152
+"""ERROR_REASON_COLUMN_UNUSABLE (INVALID_ARGUMENT): a filter asks of a column what cannot be asked of it, or an order names one that
+cannot be ordered by: bytes and vectors are not filtered, only columns that are never absent and no list, map or message can
+be ordered by. Metadata: the column and the position in characters, from 1.
+
+    {"reason": "COLUMN_UNUSABLE", "domain": "quartet.dev", "metadata": {"column": "tags", "position": "1", "hint": "ask whether a list has a value: tags:\\"x\\""}}
+"""
+ERROR_REASON_FILTER_TYPE_MISMATCH: ErrorReason.ValueType  # 153
+"""ERROR_REASON_FILTER_TYPE_MISMATCH (INVALID_ARGUMENT): a filter compares a column with a value of another type, or by an operator
+that its type does not have. Metadata: the column, the type that it wants, and the position of the value in characters, from 1.
+
+    {"reason": "FILTER_TYPE_MISMATCH", "domain": "quartet.dev", "metadata": {"column": "priority", "wanted": "a whole number", "position": "12"}}
+"""
+ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 154
+"""ERROR_REASON_BATCH_TOO_LARGE (INVALID_ARGUMENT): more items in a batch than it takes (1,000), or they have more bytes together than
+an answer may have. Nothing was changed. Metadata: the limit, and what there was.
+
+    {"reason": "BATCH_TOO_LARGE", "domain": "quartet.dev", "metadata": {"field": "requests", "limit": "1000", "found": "1001", "hint": "send fewer items at once"}}
+"""
+ERROR_REASON_MASK_INVALID: ErrorReason.ValueType  # 155
+"""ERROR_REASON_MASK_INVALID (INVALID_ARGUMENT): an update mask names what cannot be updated. Metadata: the path and the kind of mistake:
+`unknown` (the record has no such field), `part` (only whole fields are updated), `key`, `output_only`, `immutable`, `star` (`*` stands
+alone), `twice`, `empty` (nothing is to be updated).
+
+    {"reason": "MASK_INVALID", "domain": "quartet.dev", "metadata": {"path": "created_at", "kind": "output_only"}}
 """
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 167
 """ERROR_REASON_SESSION_NOT_FOUND (NOT_FOUND): no session of an agent has the label, nor the alias.
