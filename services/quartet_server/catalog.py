@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from quartet_server.agents import schema as agents
 from quartet_server.records.schema import Schema
 
-SCHEMAS: dict[str, Schema] = {}
+SCHEMAS: dict[str, Schema] = {one.database: one for one in (agents.SCHEMA,)}
 """By the name of the service, which is the database's too."""
 
 

@@ -129,7 +129,7 @@ def unpack(request: calls.ImportSessionChunkRequest, payloads: Iterable[str]) ->
         raise wrong("chunk_payload_decode_failed", "the parts are no whole gzip file")
     item = calls.ImportItem()
     try:
-        json_format.ParseDict(json.loads(text), item)
+        json_format.ParseDict(dict(json.loads(text).items()), item)  # what is no object has no items
     except (ValueError, RecursionError, TypeError, AttributeError, json_format.Error) as error:
         raise wrong("chunk_payload_json_invalid", f"the parts are no session as JSON: {str(error)[:160]}") from None
     for name in _NAMED:

@@ -32,16 +32,20 @@ _URGENT, _COLLECT = ("interrupt", "steer"), "collect"
 _FIELDS = ("mode", "debounce_ms", "cap", "drop_policy")
 
 
-def settings(at: Transaction, label: str) -> pb.QueueSettings:
-    """Return how the queue of the session with this label behaves."""
-    found = rows.find(at, QUEUE_SETTINGS, label)
-    return found or pb.QueueSettings(
+def usual(label: str) -> pb.QueueSettings:
+    """Return how the queue of a session behaves for which nobody said anything."""
+    return pb.QueueSettings(
         session_label=label,
         mode=pb.QUEUE_MODE_COLLECT,
         debounce_ms=DEBOUNCE_MS,
         cap=CAP,
         drop_policy=pb.DROP_POLICY_SUMMARIZE,
     )
+
+
+def settings(at: Transaction, label: str) -> pb.QueueSettings:
+    """Return how the queue of the session with this label behaves."""
+    return rows.find(at, QUEUE_SETTINGS, label) or usual(label)
 
 
 def get_settings(at: Transaction, request: calls.GetQueueSettingsRequest) -> pb.QueueSettings:
@@ -61,14 +65,14 @@ def update_settings(at: Transaction, request: calls.UpdateQueueSettingsRequest) 
         forget(changed, name)
         if name in ("mode", "drop_policy") or said(given, name):
             setattr(changed, name, getattr(given, name))
-    usual = settings(at, "")
+    otherwise = usual(label)
     for name, lowest, highest in (("debounce_ms", 0, LONGEST_DEBOUNCE_MS), ("cap", 1, HIGHEST_CAP)):
         if not said(changed, name):
-            setattr(changed, name, getattr(usual, name))
+            setattr(changed, name, getattr(otherwise, name))
         if not lowest <= getattr(changed, name) <= highest:
             raise FieldInvalid.of(f"queue_settings.{name}", f"must be from {lowest} to {highest}")
-    changed.mode = changed.mode or usual.mode
-    changed.drop_policy = changed.drop_policy or usual.drop_policy
+    changed.mode = changed.mode or otherwise.mode
+    changed.drop_policy = changed.drop_policy or otherwise.drop_policy
     changed.session_label = label
     if rows.find(at, QUEUE_SETTINGS, label) is None:
         return rows.insert(at, QUEUE_SETTINGS, changed)
