@@ -20,6 +20,7 @@ QuartetError
 │                           QuotaCrossed PrincipalRootLost MountInUse MountUnreachable SnapshotReferenced
 │                           ObjectsNotOwned ReferenceMissing RecordReferenced
 │                           TurnFinished TurnUnfinished AlreadySettled TurnNotOnPath SessionClosed
+│                           MoveRefused
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
 │                           CollectionRunning PlacementStale HeadMoved
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded DatabaseBusy DatabaseFull
@@ -28,9 +29,11 @@ QuartetError
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
 │                           ObjectStoreUnreachable CopiesUnreachable BlobUnreachable VersionsBehind
 │                           DatabaseUnreachable
+│                           ZoneMoved ZoneMoving ZoneHomeDown
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
 ├── DataLoss                StoreCorrupt BlobCorrupt ContentLost SnapshotDamaged DatabaseDamaged
+│                           RowsDamaged
 └── Internal                InternalFault
 
 A branch has a status code, a leaf has a reason: the one of `quartet.errors.v1.ErrorReason` whose name it bears.
@@ -42,6 +45,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import quartet_server.agent_errors
+import quartet_server.placement_errors
 import quartet_server.record_errors  # noqa: F401 - their leaves are in the tree
 from quartet_server.branches import (
     Aborted as Aborted,

@@ -34,6 +34,7 @@ from quartet_server.cli import (
     watch,
     workspaces,
     xattrs,
+    zones,
 )
 from quartet_server.cli.ledger import commands as agents
 from quartet_server.cli.output import CommandError, say
@@ -75,6 +76,7 @@ def create(environ: Mapping[str, str]) -> App:
     workspaces.register(app)
     mounts.register(app)
     nodes.register(app)
+    zones.register(app)
     agents.register(app)
     demo.register(app)
     return app

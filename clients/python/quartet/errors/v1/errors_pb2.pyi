@@ -365,6 +365,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "SNAPSHOT_REFERENCED", "domain": "quartet.dev", "metadata": {"snapshot": "7fffffffffffff0c5d1f0a2b3c4d5e6f", "hint": "quartet snapshot ref rm NAME"}}
     """
+    ERROR_REASON_MOVE_REFUSED: _ErrorReason.ValueType  # 189
+    """ERROR_REASON_MOVE_REFUSED (FAILED_PRECONDITION): a zone cannot be moved, or its move cannot be stopped: it is on its way to
+    another node, or does not move.
+
+        {"reason": "MOVE_REFUSED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
+    """
     ERROR_REASON_ETAG_STALE: _ErrorReason.ValueType  # 34
     """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
 
@@ -489,6 +495,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "VERSIONS_BEHIND", "domain": "quartet.dev", "metadata": {"recorded": "1200"}}
     """
+    ERROR_REASON_ZONE_MOVED: _ErrorReason.ValueType  # 186
+    """ERROR_REASON_ZONE_MOVED (UNAVAILABLE): the records of the zone have just gone to another node, and the call came to the old
+    one through a node that did not know it yet. Nothing was done; the call may be repeated.
+
+        {"reason": "ZONE_MOVED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2"}}
+    """
+    ERROR_REASON_ZONE_MOVING: _ErrorReason.ValueType  # 188
+    """ERROR_REASON_ZONE_MOVING (UNAVAILABLE): the records of the zone are on their way to another node. They can be read; writes
+    may be repeated after the time that is said.
+
+        {"reason": "ZONE_MOVING", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
+    """
+    ERROR_REASON_ZONE_HOME_DOWN: _ErrorReason.ValueType  # 187
+    """ERROR_REASON_ZONE_HOME_DOWN (UNAVAILABLE): the node on which the records of the zone live, which the metadata name, does not
+    answer, or does not have the disk on which they are. A write may have happened: repeat it with the same request id.
+
+        {"reason": "ZONE_HOME_DOWN", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet node list"}}
+    """
     ERROR_REASON_DEADLINE_PASSED: _ErrorReason.ValueType  # 45
     """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the
     server's for calls without one.
@@ -521,6 +545,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     be.
 
         {"reason": "SNAPSHOT_DAMAGED", "domain": "quartet.dev"}
+    """
+    ERROR_REASON_ROWS_DAMAGED: _ErrorReason.ValueType  # 190
+    """ERROR_REASON_ROWS_DAMAGED (DATA_LOSS): rows on their way to another node are not those that were sent. They are sent again.
+
+        {"reason": "ROWS_DAMAGED", "domain": "quartet.dev"}
     """
     ERROR_REASON_INTERNAL_FAULT: _ErrorReason.ValueType  # 48
     """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
@@ -1019,6 +1048,12 @@ ERROR_REASON_SNAPSHOT_REFERENCED: ErrorReason.ValueType  # 116
 
     {"reason": "SNAPSHOT_REFERENCED", "domain": "quartet.dev", "metadata": {"snapshot": "7fffffffffffff0c5d1f0a2b3c4d5e6f", "hint": "quartet snapshot ref rm NAME"}}
 """
+ERROR_REASON_MOVE_REFUSED: ErrorReason.ValueType  # 189
+"""ERROR_REASON_MOVE_REFUSED (FAILED_PRECONDITION): a zone cannot be moved, or its move cannot be stopped: it is on its way to
+another node, or does not move.
+
+    {"reason": "MOVE_REFUSED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
+"""
 ERROR_REASON_ETAG_STALE: ErrorReason.ValueType  # 34
 """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
 
@@ -1143,6 +1178,24 @@ at. The observer catches up by itself.
 
     {"reason": "VERSIONS_BEHIND", "domain": "quartet.dev", "metadata": {"recorded": "1200"}}
 """
+ERROR_REASON_ZONE_MOVED: ErrorReason.ValueType  # 186
+"""ERROR_REASON_ZONE_MOVED (UNAVAILABLE): the records of the zone have just gone to another node, and the call came to the old
+one through a node that did not know it yet. Nothing was done; the call may be repeated.
+
+    {"reason": "ZONE_MOVED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2"}}
+"""
+ERROR_REASON_ZONE_MOVING: ErrorReason.ValueType  # 188
+"""ERROR_REASON_ZONE_MOVING (UNAVAILABLE): the records of the zone are on their way to another node. They can be read; writes
+may be repeated after the time that is said.
+
+    {"reason": "ZONE_MOVING", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
+"""
+ERROR_REASON_ZONE_HOME_DOWN: ErrorReason.ValueType  # 187
+"""ERROR_REASON_ZONE_HOME_DOWN (UNAVAILABLE): the node on which the records of the zone live, which the metadata name, does not
+answer, or does not have the disk on which they are. A write may have happened: repeat it with the same request id.
+
+    {"reason": "ZONE_HOME_DOWN", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet node list"}}
+"""
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 45
 """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the
 server's for calls without one.
@@ -1175,6 +1228,11 @@ ERROR_REASON_SNAPSHOT_DAMAGED: ErrorReason.ValueType  # 118
 be.
 
     {"reason": "SNAPSHOT_DAMAGED", "domain": "quartet.dev"}
+"""
+ERROR_REASON_ROWS_DAMAGED: ErrorReason.ValueType  # 190
+"""ERROR_REASON_ROWS_DAMAGED (DATA_LOSS): rows on their way to another node are not those that were sent. They are sent again.
+
+    {"reason": "ROWS_DAMAGED", "domain": "quartet.dev"}
 """
 ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 48
 """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
