@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from quartet_server.errors import FieldInvalid
 from quartet_server.records import documents, floats
 from quartet_server.records.contract import Dialect
-from quartet_server.records.fields import STRUCT, Field, Kind, numbers, spellings
+from quartet_server.records.fields import Field, Kind, numbers, spellings
 
 M = TypeVar("M", bound=Message)
 Encode = Callable[[Any], object]
@@ -41,7 +41,7 @@ class Codec(Generic[M]):
         self._message = message
         self._encode = {dialect: tuple(_encoder(one, dialect) for one in fields) for dialect in Dialect}
         self._by_name = {dialect: dict(zip(self.names, self._encode[dialect], strict=True)) for dialect in Dialect}
-        self._decode = tuple(_decoder(one) for one in fields)
+        self._decode = tuple(_decoder(one, message) for one in fields)
         self._etag = "etag" in message.DESCRIPTOR.fields_by_name
 
     def encode(self, message: M, dialect: Dialect) -> list[object]:
@@ -146,7 +146,7 @@ def _taker(one: Field, dialect: Dialect) -> Encode:
     return lambda value: value
 
 
-def _decoder(one: Field) -> Decode:
+def _decoder(one: Field, message: type[Message]) -> Decode:
     name = one.name
     match one.kind:
         case Kind.TIME:
@@ -163,11 +163,7 @@ def _decoder(one: Field) -> Decode:
             known = numbers(one.enum)
             return lambda message, value: setattr(message, name, known.get(value, 0))
         case Kind.JSON:
-            load = documents.loader(one.descriptor)
-            struct = one.descriptor.message_type is not None and one.descriptor.message_type.full_name == STRUCT
-            if struct and not one.descriptor.is_repeated:
-                return lambda message, value: documents.fill(getattr(message, name), value)
-            return load
+            return documents.loader(one.descriptor, message)
         case Kind.VECTOR:
             return lambda message, value: getattr(message, name).extend(floats.unpack(value))
         case Kind.BYTES:

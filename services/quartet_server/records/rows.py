@@ -16,6 +16,7 @@ from quartet_server.records.contract import Dialect, Session
 from quartet_server.records.failures import telling
 from quartet_server.records.fields import MAINTAINED, Kind
 from quartet_server.records.schema import REVISION, ZONE, Record
+from quartet_server.records.wire import wire
 
 M = TypeVar("M", bound=Message)
 MAX_ID = 512
@@ -52,8 +53,7 @@ def select(
     chosen = (
         statements.columns(record).where(record.table.c[ZONE] == session.zone, *where).order_by(*order).limit(limit)
     )
-    decode = record.codec.decode
-    return [decode(row, row[-1]) for row in session.connection.execute(chosen).all()]
+    return wire(record).messages(session.connection.execute(chosen).all())
 
 
 def insert(session: Session, record: Record[M], message: M) -> M:
