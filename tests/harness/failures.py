@@ -13,7 +13,7 @@ from google.rpc.status_pb2 import Status
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     """Return the reason in an error's details."""
-    return info_of(error).reason
+    return str(info_of(error).reason)
 
 
 def info_of(error: grpc.aio.AioRpcError) -> ErrorInfo:

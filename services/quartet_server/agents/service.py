@@ -91,7 +91,8 @@ class AgentDomain:
 
     def __init__(self, database: Database) -> None:
         """Keep the ledger in `database`."""
-        self._servicer = servicer(agents_pb2_grpc.AgentServiceServicer, database, SCHEMA, verbs(database))
+        base: type[Any] = agents_pb2_grpc.AgentServiceServicer
+        self._servicer: agents_pb2_grpc.AgentServiceServicer = servicer(base, database, SCHEMA, verbs(database))
 
     def add_to(self, server: aio.Server) -> None:
         """Register the servicer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import random
+from typing import Any
 
 import pytest
 from google.protobuf import json_format
@@ -27,7 +28,11 @@ def session(*texts: str, fingerprint: str = "1") -> pb.ImportItem:
     """Return a foreign session of a turn."""
     messages = [said(text, id=f"m{place}") for place, text in enumerate(texts)]
     turn = contents_pb2.TurnContents(turn=turns_pb2.Turn(id="t"), messages=messages)
-    names = {"source_provider": "codex", "source_session_id": "s", "source_session_fingerprint": fingerprint}
+    names: dict[str, Any] = {
+        "source_provider": "codex",
+        "source_session_id": "s",
+        "source_session_fingerprint": fingerprint,
+    }
     return pb.ImportItem(**names, turns=[turn])
 
 

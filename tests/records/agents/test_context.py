@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from grpc import aio
 from harness.failures import reason_of
@@ -12,7 +14,7 @@ from quartet.agents.v1 import turn_calls_pb2 as calls
 pytestmark = pytest.mark.asyncio
 
 
-async def compact(ledger: Ledger, **fields: str) -> calls.CompactSessionResponse:
+async def compact(ledger: Ledger, **fields: Any) -> calls.CompactSessionResponse:
     """Compact a session."""
     compaction = turns_pb2.Compaction(summary="what was", model="claude", **fields)
     return await ledger.calls.CompactSession(calls.CompactSessionRequest(session_label="mom", compaction=compaction))
@@ -89,7 +91,8 @@ async def test_a_compaction_names_turns_on_the_way_to_the_head(ledger: Ledger) -
         ({"summary": ""}, "FIELD_INVALID"),
         ({"model": ""}, "FIELD_INVALID"),
     ):
-        compaction = turns_pb2.Compaction(**{"summary": "s", "model": "m", **fields})
+        given: dict[str, Any] = {"summary": "s", "model": "m", **fields}
+        compaction = turns_pb2.Compaction(**given)
         with pytest.raises(aio.AioRpcError) as error:
             await ledger.calls.CompactSession(calls.CompactSessionRequest(session_label="mom", compaction=compaction))
         assert reason_of(error.value) == reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from typing import Any
 
 import pysqlite3
 import sqlalchemy as sa
@@ -84,11 +85,11 @@ class Machine(RuleBasedStateMachine):
         self.connection.close()
         self.connection.engine.dispose()
 
-    def do(self, verb: object, request: object) -> tuple[object, str]:
+    def do(self, verb: Any, request: Any) -> tuple[Any, str]:
         """Return the answer of a call, and the reason for which it was refused."""
         self.connection.exec_driver_sql("SAVEPOINT work")
         try:
-            answer, reason = verb(self.at, request), ""  # type: ignore[operator]
+            answer, reason = verb(self.at, request), ""
         except QuartetError as error:
             self.connection.exec_driver_sql("ROLLBACK TO work")
             answer, reason = None, error.reason
@@ -153,7 +154,7 @@ class Machine(RuleBasedStateMachine):
             assert reason == "TURN_UNFINISHED"
             return
         assert reason == ""
-        turn = answer.turn.id  # type: ignore[union-attr]
+        turn = answer.turn.id
         self.model.turns[turn] = Known(stands, tokens, not streams)
         self.model.move(label, turn)
 
@@ -216,7 +217,7 @@ class Machine(RuleBasedStateMachine):
             assert reason == "TURN_NOT_ON_PATH"
         else:
             assert reason == ""
-            turn = answer.turn.id  # type: ignore[union-attr]
+            turn = answer.turn.id
             named = (compaction.summarized_through_turn_id, compaction.first_kept_turn_id)
             self.model.turns[turn] = Known(head, 0, compaction=named)
             self.model.move(label, turn)
@@ -233,13 +234,14 @@ class Machine(RuleBasedStateMachine):
             through, kept = self.model.turns[last].compaction or ("", "")
             first = way.index(kept) if kept else way.index(through) + 1
             context = [one for one in way[first:] if one != last]
-        for verb, request, expected in (
+        asked: list[tuple[Any, Any, list[str]]] = [
             (paths.get_thread, turn_calls_pb2.GetThreadRequest(session_label=name, page_size=size), way),
             (paths.get_context, turn_calls_pb2.GetContextRequest(session_label=name, page_size=size), context),
-        ):
+        ]
+        for verb, request, expected in asked:
             found: list[str] = []
             while True:
-                page = verb(self.at, request)  # type: ignore[operator]
+                page = verb(self.at, request)
                 found += [one.turn.id for one in page.turns]
                 assert page.length == len(expected)
                 if not page.next_page_token:

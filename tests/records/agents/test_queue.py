@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -15,6 +16,7 @@ from quartet.agents.v1 import queue_calls_pb2 as calls
 from quartet.agents.v1 import queue_pb2 as pb
 
 pytestmark = pytest.mark.asyncio
+UNKNOWN: Any = 99
 COLLECT, FOLLOWUP, STEER = pb.QUEUE_MODE_COLLECT, pb.QUEUE_MODE_FOLLOWUP, pb.QUEUE_MODE_STEER
 
 
@@ -140,7 +142,7 @@ async def test_settings_have_defaults_and_change_by_their_mask(ledger: Ledger) -
     ("method", "request_", "reason"),
     [
         ("Enqueue", calls.EnqueueRequest(session_label="gone"), "SESSION_NOT_FOUND"),
-        ("Enqueue", calls.EnqueueRequest(session_label="mom", mode=99), "FIELD_INVALID"),
+        ("Enqueue", calls.EnqueueRequest(session_label="mom", mode=UNKNOWN), "FIELD_INVALID"),
         (
             "Enqueue",
             calls.EnqueueRequest(session_label="mom", message=structure(text="x" * 300_000)),

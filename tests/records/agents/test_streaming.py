@@ -98,7 +98,11 @@ async def test_a_tool_call_ends_once(ledger: Ledger) -> None:
         ("AppendMessage", calls.AppendMessageRequest(turn_id="t", contents=said("x" * (1 << 20))), "FIELD_INVALID"),
         ("AppendMessage", calls.AppendMessageRequest(turn_id="t", contents=said("x", id="m")), "RECORD_EXISTS"),
         ("FinishToolCall", calls.FinishToolCallRequest(tool_call_id="gone"), "RECORD_NOT_FOUND"),
-        ("FinishToolCall", calls.FinishToolCallRequest(tool_call_id="c", status=1), "FIELD_INVALID"),
+        (
+            "FinishToolCall",
+            calls.FinishToolCallRequest(tool_call_id="c", status=messages_pb2.TOOL_CALL_STATUS_PENDING),
+            "FIELD_INVALID",
+        ),
         (
             "RecordToolCall",
             calls.RecordToolCallRequest(tool_call=messages_pb2.ToolCall(turn_id="t", tool_name="x", message_id="no")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from grpc import aio
@@ -50,9 +51,10 @@ async def test_a_turn_is_read_as_it_was_appended(ledger: Ledger) -> None:
     assert [one.message.id for one in whole.messages] == ["m1", "m2"] == list(answer.message_ids)
     assert [one.message.sequence for one in whole.messages] == [1, 2]
     assert [(file.file_path, file.line_end) for file in whole.messages[0].files] == [("/a", 9)]
+    context: Any = whole.messages[0].message.context
     assert [lint.message for lint in whole.messages[0].lints] == ["unused"]
     assert [(block.idx, block.content) for block in whole.messages[1].codeblocks] == [(0, "x"), (1, "y")]
-    assert (whole.messages[0].message.context["open"][0], whole.messages[1].message.thinking) == ("/a", "hm")
+    assert (list(context["open"]), whole.messages[1].message.thinking) == (["/a"], "hm")
     first, second = whole.tool_calls
     assert (first.result.string_value, first.params["path"], first.sequence) == ("text", "/a", 1)
     assert (first.status, second.status) == (
@@ -64,7 +66,7 @@ async def test_a_turn_is_read_as_it_was_appended(ledger: Ledger) -> None:
 
 async def test_turns_stand_below_each_other_and_their_tokens_add_up(ledger: Ledger) -> None:
     await ledger.session()
-    ids = []
+    ids: list[str] = []
     for depth in range(130):  # more than two segments of a way
         answer = await ledger.append(contents=exchange(total_tokens=depth))
         assert answer.thread.depth == depth

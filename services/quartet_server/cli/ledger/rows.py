@@ -67,7 +67,7 @@ def session_status(text: str) -> sessions_pb2.SessionStatus.ValueType:
     return sessions_pb2.SessionStatus.ValueType(chosen(text, sessions_pb2.SessionStatus, "SESSION_STATUS_"))
 
 
-def _plain(message: Message, field: FieldDescriptor, value: Any) -> Any:
+def _plain(message: Message, field: Any, value: Any) -> Any:
     held = getattr(message, field.name)
     if field.message_type is not None and field.message_type.full_name.startswith("quartet."):
         return [plain(one) for one in held] if field.is_repeated else plain(held)
