@@ -9,7 +9,7 @@ PLAIN := $(if $(MAKE_TERMOUT),\033[0m)
 say = @printf '$(BOLD)%s$(PLAIN)\n' '$(1)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint gen gen-check api-check api-accept bench bench-files bench-objects scale growth soak faults fuzz peers clean
+.PHONY: help setup demo test coverage lint gen gen-check api-check api-accept migration bench bench-files bench-objects scale growth soak faults fuzz peers clean
 
 help: ## list the targets
 	@printf 'Quartet. Start with $(BOLD)make demo$(PLAIN) or $(BOLD)make test$(PLAIN); each sets up what it needs.\n\n'
@@ -55,6 +55,11 @@ api-accept: setup ## make the present API the committed image: deliberately, aft
 
 faults: setup ## ten minutes of faults against real clusters, every answer judged (SEED=n DURATION=seconds)
 	@PYTHONPATH=tests $(BIN)/python -m faults $(if $(SEED),--seed $(SEED)) --duration $(or $(DURATION),600) $(ARGS)
+
+migration: setup ## write the next revision of a database from its schema (DB=events NAME=what_it_does TABLES="only these")
+	$(BIN)/python -m quartet_server.records.revising $(DB) $(NAME) $(TABLES)
+	$(BIN)/ruff format --quiet services/quartet_server/$(DB)/migrations
+	PYTHONPATH=tests $(BIN)/python -m harness.ddl
 
 fuzz: setup ## hostile bytes to every port and file for as long as asked (SEED=n DURATION=seconds)
 	FUZZ_SEED=$(or $(SEED),1) FUZZ_SECONDS=$(or $(DURATION),600) $(BIN)/python -m pytest tests/fuzz $(ARGS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import ipaddress
 import logging
 import os
@@ -17,6 +16,7 @@ import grpc
 
 from raftmeta.config import NodeConfig
 from raftmeta.consensus import seeded
+from raftmeta.garbage import collect_seldom
 from raftmeta.http import HttpPort
 from raftmeta.node import Node
 from raftmeta.removal import Removal, RemovedError, was_removed
@@ -28,7 +28,6 @@ _GRACE = 2.0
 SWITCH_INTERVAL = 0.0005
 """Seconds for which a thread in the background (a large range, a digest, a sweep) may keep the loop waiting: with the usual 5 ms
 a put beside a digest took 2.7 to 3.4 ms, with this 0.8 to 1.2, and 1.0 beside nothing."""
-_COLLECT = (50_000, 20, 20)  # garbage without cycles needs no collector: it took 4 % of the CPU
 _log = logging.getLogger(__name__)
 
 
@@ -102,8 +101,7 @@ async def serve(
         if listen_http:
             await http.start(listen_http)
         await server.start()
-        gc.freeze()  # what is there now stays
-        gc.set_threshold(*_COLLECT)
+        collect_seldom()
         started(Ports(client, node.peer_address, http.address))
         await _until_told(node, lambda: grpc_channel_credentials(tls) if tls is not None else None)
     finally:

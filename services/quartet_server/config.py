@@ -193,6 +193,12 @@ class Records:
     """Bring tables to this version's form at the start; without it a node whose tables are older does not start."""
     queue: int = 2048
     """Writes that may wait for a database, and reads; the next is refused, and told when to try again."""
+    connections: int = 20
+    """Connections that the node opens to PostgreSQL at most, from 2; half of them are for reads."""
+    connect_seconds: float = 2.0
+    """Seconds that one may take to open."""
+    idle_seconds: float = 30.0
+    """Seconds after which one that nobody uses is closed."""
     debug_sql: bool = False
     """Log every statement, without its values."""
     slow_query_ms: float = 500.0

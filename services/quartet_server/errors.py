@@ -2,7 +2,7 @@
 
 QuartetError
 ├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
-│                           DigestMismatch SizeMismatch FileTooLarge
+│                           DigestMismatch SizeMismatch FileTooLarge VectorDimension
 │                           FilterInvalid ColumnUnknown ColumnUnusable FilterTypeMismatch BatchTooLarge MaskInvalid
 │                           ImportKeyMismatch ImportChunkInvalid
 ├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
@@ -18,7 +18,8 @@ QuartetError
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost MountInUse MountUnreachable SnapshotReferenced
-│                           ObjectsNotOwned ReferenceMissing RecordReferenced
+│                           ObjectsNotOwned ReferenceMissing RecordReferenced SchemaNewer SchemaOlder MigrationFailed
+│                           DatabaseUnsuitable
 │                           TurnFinished TurnUnfinished AlreadySettled TurnNotOnPath SessionClosed
 │                           MoveRefused
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired

@@ -286,7 +286,7 @@ class RunningNode:
     async def _open_records(self) -> OpenDatabases | None:
         """Open the databases that the node's services need."""
         schemas = schemas_for(self.config.services)
-        return await open_databases(self.config, schemas, self._undo) if schemas else None
+        return await open_databases(self.config, schemas, self._undo, self.registry) if schemas else None
 
     async def _start_placement(
         self, server: aio.Server, interceptor: CallInterceptor, tls: TlsFiles | None

@@ -45,6 +45,28 @@ class DatabaseDamaged(DataLoss, hint="quartet restore DIR"):
     """What a database has on its disk is not what was written."""
 
 
+class SchemaNewer(
+    FailedPrecondition, hint="start the version that was here before, or restore a backup: quartet restore DIR"
+):
+    """A database was brought to a form that this version does not know."""
+
+
+class SchemaOlder(FailedPrecondition, hint="quartet migrate"):
+    """A database has not been brought to the form that this version needs, and the node may not do it by itself."""
+
+
+class MigrationFailed(FailedPrecondition, hint="quartet db status; the database is as it was"):
+    """A database cannot be brought to the form that this version needs."""
+
+
+class DatabaseUnsuitable(FailedPrecondition, hint="quartet db status"):
+    """A database cannot be used as it is: another process has it, or its server lacks a right or an extension."""
+
+
+class VectorDimension(InvalidArgument, hint="ask with a vector of the same model"):
+    """A vector was compared with stored ones that have another number of numbers."""
+
+
 class FilterInvalid(InvalidArgument, hint='write it like: status = open AND title = "draft*"'):
     """A filter is not written as AIP-160 says, or is larger than its limits."""
 

@@ -83,6 +83,13 @@ def _records(records: Records) -> Iterator[Problem]:
         yield Problem("records.scope is shared, but there is no database to share", "--records-url postgresql://...")
     if records.queue < 1:
         yield Problem("records.queue must be at least 1", "leave it out for the default")
+    if records.connections < 2:
+        yield Problem("records.connections must be at least 2", "one for reads and one for writes; 20 is usual")
+    if not (0 < records.connect_seconds <= 60 and 0 < records.idle_seconds < 86_400):
+        yield Problem(
+            "records.connect_seconds must be up to 60, records.idle_seconds below a day, both above 0",
+            "leave them out for the defaults",
+        )
     if records.slow_query_ms < 0:
         yield Problem("records.slow_query_ms must not be negative", "0 logs no statement as slow")
 

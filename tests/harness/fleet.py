@@ -15,6 +15,7 @@ import grpc
 from quartet import TLS, Client
 from quartet.cluster.v1 import cluster_pb2 as pb
 
+from harness.forked import Child, start
 from harness.ports import steady_ports
 from harness.quartet import Ran, command, environment, quartet
 from raftmeta import pki
@@ -40,7 +41,7 @@ class ServedNode:
         self.endpoint, self.http, self.raft = (f"127.0.0.1:{port}" for port in steady_ports(3))
         self.data_dir = directory / name
         self.flags = list(map(str, flags))
-        self.process: subprocess.Popen[str] | None = None
+        self.process: Child | subprocess.Popen[str] | None = None
         self._log = directory / f"{name}.log"
 
     @property
@@ -52,9 +53,8 @@ class ServedNode:
     def launch(self, *flags: str | Path) -> None:
         """Start it, with further flags, and do not wait."""
         with self._log.open("a") as log:
-            self.process = subprocess.Popen(
-                command(*self.arguments, *flags), env=environment(), stdout=subprocess.PIPE, stderr=log, text=True
-            )
+            arguments = command(*self.arguments, *flags)
+            self.process = start(arguments, env=environment(), out=None, err=log.fileno())
 
     def wait(self, timeout: float = 90.0) -> None:
         """Wait until it is ready; raises TimeoutError with the end of its log."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from harness.forked import start
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,15 @@ def quartet(
     *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 100
 ) -> Ran:
     """Run `quartet` to its end."""
-    done = subprocess.run(
-        command(*arguments), env=environment(env), cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = start(command(*arguments), env=environment(env), out=out.fileno(), err=err.fileno(), cwd=cwd)
+        try:
+            code = child.wait(timeout)
+        finally:
+            child.kill()
+        out.seek(0)
+        err.seek(0)
+        return Ran(code, out.read(), err.read())
 
 
 @dataclass

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from harness.forked import Child, start
 from harness.ports import steady_ports
 
 
@@ -33,7 +34,7 @@ class RaftmetaCluster:
         self.peers = [f"127.0.0.1:{port}" for port in ports[size : 2 * size]]
         self.http = [f"127.0.0.1:{port}" for port in ports[2 * size :]]
         self.names = [f"m{i}" for i in range(size)]
-        self.processes: list[subprocess.Popen[str] | None] = [None] * size
+        self.processes: list[Child | subprocess.Popen[str] | None] = [None] * size
         self._extra = extra
         self._cluster = ",".join(f"{name}={peer}" for name, peer in zip(self.names, self.peers, strict=True))
 
@@ -67,8 +68,8 @@ class RaftmetaCluster:
         """Start one member without waiting for it."""
         self._directory.mkdir(parents=True, exist_ok=True)
         with self.log(member).open("ab") as log:
-            self.processes[member] = subprocess.Popen(
-                self.command(member), stdout=subprocess.PIPE, stderr=log, text=True, env=self.environment(member)
+            self.processes[member] = start(
+                self.command(member), env=self.environment(member), out=None, err=log.fileno()
             )
 
     def wait(self, member: int, timeout: float = 60.0) -> None:

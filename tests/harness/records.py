@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -15,9 +16,14 @@ from quartet_server.domain import Domain, Resources
 from quartet_server.records.contract import Database
 from quartet_server.records.engine import OpenDatabases
 from quartet_server.records.ids import Ids
+from quartet_server.records.pgpreparing import prepare_postgres
+from quartet_server.records.postgres import PostgresServer
+from quartet_server.records.preparing import prepare_sqlite
 from quartet_server.records.schema import Schema, schema
-from quartet_server.records.sqlite import SqliteDatabase, prepare
+from quartet_server.records.sqlite import SqliteDatabase
+from quartet_server.records.watching import Watch
 
+from harness import postgres
 from harness.served import away, served
 
 
@@ -66,10 +72,36 @@ class Opening:
         self._folder = folder
         self._clock = clock
         self._undo = undo
+        self._url = ""
+        self._server: PostgresServer | None = None
 
-    async def database(self, made: Schema, *, queue: int = 1000) -> Database:
+    async def database(self, made: Schema, *, queue: int = 1000, watch: Watch | None = None) -> Database:
         """Return an empty database with the tables of `made`, or the one that it opened before, opened again."""
-        opened = open_sqlite(self._folder, made, queue=queue, clock=self._clock)
+        if self.driver == "postgresql":
+            return await self._open_postgres(made, queue, watch)
+        opened = open_sqlite(self._folder, made, queue=queue, clock=self._clock, watch=watch)
+        self._undo.push_async_callback(opened.close)
+        return opened
+
+    @property
+    def url(self) -> str:
+        """The URL of the test's own database, with PostgreSQL."""
+        if not self._url:
+            self._url = postgres.fresh_database()
+            self._undo.callback(postgres.drop_database, self._url)
+        return self._url
+
+    async def database_again(self, made: Schema = NOTES) -> Database:
+        """Return the test's database in PostgreSQL as another node has it: over connections of its own."""
+        self._server = None
+        return await self._open_postgres(made, 1000)
+
+    async def _open_postgres(self, made: Schema, queue: int, watch: Watch | None = None) -> Database:
+        paths = await asyncio.to_thread(prepare_postgres, self.url, [made])
+        if self._server is None:
+            self._server = PostgresServer(self.url, new_id=Ids(self._clock, bytes), clock=self._clock)
+            self._undo.push_async_callback(self._server.close)
+        opened = self._server.database(made.database, paths[made.database], queue=queue, watch=watch)
         self._undo.push_async_callback(opened.close)
         return opened
 
@@ -98,10 +130,15 @@ class Opening:
 
 
 def open_sqlite(
-    folder: Path, made: Schema = NOTES, *, queue: int = 1000, clock: Callable[[], float] | None = None
+    folder: Path,
+    made: Schema = NOTES,
+    *,
+    queue: int = 1000,
+    clock: Callable[[], float] | None = None,
+    watch: Watch | None = None,
 ) -> SqliteDatabase:
     """Open a database in a file below `folder`, its tables made if need be."""
     path = folder / f"{made.database}.db"
-    prepare(path, made)
+    prepare_sqlite(path, made)
     clock = clock or Clock()
-    return SqliteDatabase(made.database, path, queue=queue, clock=clock, new_id=Ids(clock, bytes))
+    return SqliteDatabase(made.database, path, queue=queue, clock=clock, new_id=Ids(clock, bytes), watch=watch)

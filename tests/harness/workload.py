@@ -14,6 +14,9 @@ from harness.fleet import Fleet
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.etcd import rpc_pb2_grpc as rpc
 
+_PAUSE = 0.005
+"""Seconds between a writer's writes: so that the nodes, and the tests beside this one, have the processors for what is tested."""
+
 
 class Workload:
     """Threads that write numbered keys and files until the block ends.
@@ -76,6 +79,7 @@ class Workload:
                 self._stopping.wait(0.02)
             else:
                 self.keys[key] = answer.header.revision
+                self._stopping.wait(_PAUSE)
         for channel in channels:
             channel.close()
 
@@ -88,6 +92,7 @@ class Workload:
                 path = f"/load-{number:06d}"
                 try:
                     self.files[path] = client.files.create(path).ino
+                    self._stopping.wait(_PAUSE)
                 except CallError as error:
                     self.failures.append(error)
                     self._stopping.wait(0.02)

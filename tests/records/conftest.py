@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=same)
 
 
-@pytest_asyncio.fixture(params=["sqlite", f"sqlite{AWAY}"])
+@pytest_asyncio.fixture(params=["sqlite", "postgresql", f"sqlite{AWAY}"])
 async def opening(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Opening]:
     """Opens empty databases of one driver, and serves services over them; all of it ends with the test."""
     async with AsyncExitStack() as undo:

@@ -17,6 +17,7 @@ from quartet_server.cli import (
     check,
     cluster,
     contents,
+    databases,
     demo,
     files,
     maintenance,
@@ -76,6 +77,7 @@ def create(environ: Mapping[str, str]) -> App:
     workspaces.register(app)
     mounts.register(app)
     nodes.register(app)
+    databases.register(app)
     zones.register(app)
     agents.register(app)
     demo.register(app)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from quartet_server.cli.output import CommandError, Format, Output, print_json, print_table
 from quartet_server.errors import ZoneInvalid
 from quartet_server.rpc.zones import EVERY_ZONE, check_zone
-from raftmeta import pki
+
+if TYPE_CHECKING:
+    from raftmeta import pki  # takes a while to import, for which other commands need not wait
 
 _DIRECTORY = Path("quartet-certs")
 _Directory = Annotated[Path, Parameter(name="--dir", help="Directory of the files; ca.crt and ca.key are there.")]
@@ -29,6 +31,8 @@ def register(app: App) -> None:
 
         **Example**: `quartet cert ca --dir certs`
         """
+        from raftmeta import pki
+
         certificate, key = directory / "ca.crt", directory / "ca.key"
         _made(lambda: pki.create_ca(certificate, key, overwrite=overwrite))
         _show(output, certificate=certificate, key=key)
@@ -47,6 +51,8 @@ def register(app: App) -> None:
 
         **Example**: `quartet cert node n1 --host n1.example.org --host 192.0.2.1 --dir certs`
         """
+        from raftmeta import pki
+
         hosts = [*(host or ()), "localhost", "127.0.0.1", "::1"]
         files = pki.files_of(directory, name)
 
@@ -70,6 +76,8 @@ def register(app: App) -> None:
 
         **Example**: `quartet cert client agents --zone red --zone blue --dir certs`
         """
+        from raftmeta import pki
+
         zones = zone or ["default"]
         try:
             for one in zones:
@@ -87,11 +95,15 @@ def register(app: App) -> None:
 
 
 def _authority(directory: Path) -> pki.Authority:
+    from raftmeta import pki
+
     return pki.load_ca(directory / "ca.crt", directory / "ca.key")
 
 
 def _made(make: Callable[[], object]) -> None:
     """Run `make`; what the pki refuses becomes the command's error. Its message names what helps."""
+    from raftmeta import pki
+
     try:
         make()
     except pki.PkiError as error:

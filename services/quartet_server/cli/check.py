@@ -11,7 +11,6 @@ from quartet_server.cli.output import Output, print_json, print_table, say
 from quartet_server.cli.serve import ConfigFile
 from quartet_server.config import Config
 from quartet_server.sources import Sources, unknown_variables
-from quartet_server.validation import problems
 
 
 def register(app: App, sources: Sources, environ: Mapping[str, str]) -> None:
@@ -23,6 +22,8 @@ def register(app: App, sources: Sources, environ: Mapping[str, str]) -> None:
 
         **Examples**: `quartet check`, `quartet check --config quartet.toml --listen 0.0.0.0:7400 -o json`
         """
+        from quartet_server.validation import problems  # with all of a node, for which other commands need not wait
+
         config = config or Config()
         found = list(problems(config))
         unknown = unknown_variables(environ)

@@ -15,7 +15,6 @@ from cyclopts import App, Parameter, validators
 from quartet_server.cli.local import LocalCluster, LocalNode, plan
 from quartet_server.cli.output import CommandError, Format, Output, print_json, print_table, say
 from quartet_server.cli.processes import Process, end
-from raftmeta.pki import PkiError
 
 _DIRECTORY = Path("quartet-cluster")
 _GRACE = 15.0
@@ -72,6 +71,8 @@ def register(app: App, environ: Mapping[str, str]) -> None:
                     f"the cluster in {data_dir} has {len(recorded)} nodes, not {nodes}",
                     f"quartet cluster up --nodes {len(recorded)} --data-dir {data_dir}, or another --data-dir",
                 )
+            from raftmeta.pki import PkiError  # takes a while to import
+
             chosen = recorded or plan(nodes, port)
             try:
                 if client_tls or not insecure:

@@ -16,7 +16,6 @@ from typing import Any
 
 from quartet_server.cli.output import CommandError
 from quartet_server.cli.processes import Process
-from raftmeta import pki
 
 _STATE = "cluster.json"
 _VERSION = 1
@@ -103,6 +102,8 @@ class LocalCluster:
 
     def certify(self, nodes: Sequence[LocalNode]) -> None:
         """Make the authority, each node's certificate and a client's for every zone, as far as they are missing."""
+        from raftmeta import pki  # with a library for certificates, for which other commands need not wait
+
         certs = self.directory / "certs"
         authority_files = certs / "ca.crt", certs / "ca.key"
         exists = all(path.exists() for path in authority_files)
@@ -118,6 +119,8 @@ class LocalCluster:
 
     def configure(self, nodes: Sequence[LocalNode], *, insecure: bool, client_tls: bool = False) -> None:
         """Write each node's configuration, so that it can also be started by hand: quartet serve --config n1.toml."""
+        from raftmeta import pki
+
         cluster = ",".join(f"{node.name}={node.raft}" for node in nodes)
         for node in nodes:
             sections: dict[str, dict[str, str | bool]] = {

@@ -17,7 +17,6 @@ from quartet_server import logs
 from quartet_server.cli.output import CommandError, Format, Output, print_json, print_table, say
 from quartet_server.config import Config
 from quartet_server.sources import FILE_FLAG
-from quartet_server.validation import problems
 
 ConfigFile = Annotated[Path | None, Parameter(name=FILE_FLAG, help="TOML file with the same keys, by section.")]
 
@@ -36,6 +35,10 @@ def register(app: App) -> None:
 
         **Examples**: `quartet serve`, `quartet serve --data-dir /var/lib/quartet --listen 127.0.0.1:0 -o json`
         """
+        from quartet_server.validation import (
+            problems,
+        )  # what only a node needs takes longer to import than `ls` to answer
+
         config = config or Config()
         logs.configure(config.log.format, config.log.level)
         config = _as_member(config)
@@ -69,6 +72,7 @@ async def _serve(config: Config, output: Format) -> int:
     from quartet_server.removal import Removed
     from quartet_server.rpc.port import PortRefused
     from raftmeta.consensus import StartError
+    from raftmeta.garbage import collect_seldom
     from raftmeta.identity import IdentityError
     from raftmeta.serve import SWITCH_INTERVAL
     from raftmeta.store import StoreError
@@ -98,6 +102,7 @@ async def _serve(config: Config, output: Format) -> int:
         failure = asyncio.create_task(node.failure())
         await asyncio.wait({end, ready, failure}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done() and not failure.done():
+            collect_seldom()
             _notify("READY=1")
             await asyncio.wait({end, failure}, return_when=asyncio.FIRST_COMPLETED)
         _notify("STOPPING=1")

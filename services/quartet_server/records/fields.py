@@ -59,15 +59,18 @@ def _blob(_type: VectorType, _compiler: object, **_: object) -> str:
     return "BLOB"
 
 
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), Dialect.POSTGRESQL.value)
+"""Text that both databases compare and sort by its bytes, whatever PostgreSQL's locale is."""
+
 _TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
-    Kind.TEXT: sa.Text(),
+    Kind.TEXT: TEXT,
     Kind.INTEGER: sa.BigInteger(),
     Kind.REAL: sa.Double(),
     Kind.BOOLEAN: sa.Boolean(),
     Kind.BYTES: sa.LargeBinary(),
     Kind.TIME: sa.BigInteger(),
-    Kind.ENUM: sa.Text(),
-    Kind.JSON: sa.Text(),
+    Kind.ENUM: TEXT,
+    Kind.JSON: TEXT,
     Kind.VECTOR: VectorType(),
 }
 

@@ -14,7 +14,7 @@ from quartet.options.v1 import options_pb2
 from quartet_server.records import requests
 from quartet_server.records.codec import Codec
 from quartet_server.records.contract import Dialect
-from quartet_server.records.fields import ETAG, Field, Kind, SchemaError, field, spellings
+from quartet_server.records.fields import ETAG, TEXT, Field, Kind, SchemaError, field, spellings
 
 M = TypeVar("M", bound=Message)
 
@@ -109,6 +109,9 @@ def schema(
     for table in metadata.tables.values():
         if ZONE not in table.c:
             raise SchemaError(f"{database}.{table.name} has no column {ZONE}")
+        for column in table.c:
+            if isinstance(column.type, sa.Text):
+                column.type = TEXT
     _check_names(database, metadata)
     metadata.sorted_tables  # noqa: B018 - raises where a table refers to one that is not there
     return Schema(database, owner, records, metadata, dict(ddl or {}))
@@ -126,7 +129,7 @@ def _record(database: str, message: type[M], metadata: sa.MetaData) -> Record[M]
     if taken := {ZONE, REVISION}.intersection(fields):
         raise SchemaError(f"{descriptor.full_name}: {', '.join(taken)} is a name of the engine's own")
     parts: list[sa.schema.SchemaItem] = [
-        sa.Column(ZONE, sa.Text, nullable=False),
+        sa.Column(ZONE, TEXT, nullable=False),
         *(one.column() for one in fields.values()),
         sa.Column(REVISION, sa.BigInteger, nullable=False, server_default=sa.text("1")),
         sa.PrimaryKeyConstraint(ZONE, *key),

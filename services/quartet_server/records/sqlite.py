@@ -22,8 +22,8 @@ import sqlite_vec
 from quartet_server.record_errors import DatabaseBusy
 from quartet_server.records.contract import Dialect, Session, Work
 from quartet_server.records.failures import of_sqlite
-from quartet_server.records.schema import Schema
 from quartet_server.records.signals import Signals
+from quartet_server.records.watching import Watch, watched_sqlite
 from quartet_server.records.writer import Pending, Writer
 
 T = TypeVar("T")
@@ -35,8 +35,11 @@ BUSY_MILLISECONDS = 10_000
 """How long a statement waits for another process that has the file: a backup, or a person with a shell."""
 
 
-def connect(path: Path, *, readonly: bool) -> Any:
-    """Open the file at `path`, made with mode 0600 if need be, with vectors' functions. Raises pysqlite3.Error."""
+def connect(path: Path, *, readonly: bool, watch: Watch | None = None) -> Any:
+    """Open the file at `path`, made with mode 0600 if need be, with vectors' functions. Raises pysqlite3.Error.
+
+    `watch` counts its statements.
+    """
     if not readonly:
         path.touch(mode=0o600)
     connection = pysqlite3.connect(
@@ -45,6 +48,7 @@ def connect(path: Path, *, readonly: bool) -> Any:
         isolation_level=None,  # transactions begin and end where this package says so
         check_same_thread=False,
         cached_statements=512,
+        factory=pysqlite3.Connection if watch is None else watched_sqlite(watch),
     )
     connection.enable_load_extension(True)
     sqlite_vec.load(connection)
@@ -67,12 +71,12 @@ def connect(path: Path, *, readonly: bool) -> Any:
     return connection
 
 
-def engine(path: Path, *, readonly: bool = False) -> sa.Engine:
+def engine(path: Path, *, readonly: bool = False, watch: Watch | None = None) -> sa.Engine:
     """Return SQLAlchemy's engine over one connection to the file at `path`; the statements' BEGIN and COMMIT are the caller's."""
     return sa.create_engine(
         "sqlite://",
         module=pysqlite3,
-        creator=lambda: connect(path, readonly=readonly),
+        creator=lambda: connect(path, readonly=readonly, watch=watch),
         poolclass=sa.pool.StaticPool,
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
@@ -155,6 +159,7 @@ class SqliteDatabase:
         clock: Callable[[], float],
         new_id: Callable[[], str],
         readers: int = 4,
+        watch: Watch | None = None,
     ) -> None:
         """Open the file at `path`, whose tables are there already.
 
@@ -165,19 +170,26 @@ class SqliteDatabase:
             clock: Seconds since 1970.
             new_id: Draws ids of records.
             readers: Threads that read.
+            watch: Counts its statements.
         """
         self.name = name
         self.path = path
         self._clock = clock
         self._new_id = new_id
+        self._watch = watch
         self._signals = Signals()
-        writes = _Writes(name, engine(path).connect(), clock, new_id)
+        writes = _Writes(name, engine(path, watch=watch).connect(), clock, new_id)
         self.writer = Writer(name, writes, self._signals.bump, limit=queue)
         self._limit = queue
         self._reading = 0
         self._readers: list[sa.Connection] = []
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(readers, f"records-{name}-read", self._open_reader)
+
+    @property
+    def writers(self) -> tuple[Writer, ...]:
+        """The thread that writes, for metrics."""
+        return (self.writer,)
 
     async def read(self, zone: str, work: Work[T]) -> T:
         """See `Database`."""
@@ -211,7 +223,7 @@ class SqliteDatabase:
         await self.writer.close()
 
     def _open_reader(self) -> None:
-        connection = engine(self.path, readonly=True).connect()
+        connection = engine(self.path, readonly=True, watch=self._watch).connect()
         self._local.connection = connection
         self._local.cursor = connection.connection.cursor()
         self._readers.append(connection)
@@ -233,19 +245,3 @@ def tables(connection: sa.Connection) -> Sequence[str]:
     """Return the names of the tables, without SQLite's own and those whose name begins with two underscores."""
     found = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").scalars()
     return [name for name in found if not name.startswith(("sqlite_", "__"))]
-
-
-def prepare(path: Path, schema: Schema) -> None:
-    """Make the tables of `schema` in the file at `path`, where it has none yet."""
-    made = engine(path)
-    try:
-        with made.connect() as connection:
-            if tables(connection):
-                return
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            schema.metadata.create_all(connection)
-            for statement in schema.ddl.get(Dialect.SQLITE, ()):
-                connection.exec_driver_sql(statement)
-            connection.exec_driver_sql("COMMIT")
-    finally:
-        made.dispose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ async def test_ten_thousand_requests_are_answered_alike_and_leave_the_same_hash(
         mine = [RemoteMetastore([endpoint]) for endpoint in ours.endpoints]
         seed = 20250101
         for number, request in enumerate(requests(seed, 10_000)):
-            expected, got = await _answer(theirs, request), await _answer(mine[number % 3], request)
+            expected, got = await asyncio.gather(_answer(theirs, request), _answer(mine[number % 3], request))
             assert got == expected, f"request {number} of seed {seed}: {request}"
         assert {await _hash(endpoint) for endpoint in ours.endpoints} == {await _hash(etcd.endpoints[0])}
         for store in (theirs, *mine):

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from harness.fleet import Fleet, ServedNode
 from harness.http import get
-from harness.quartet import Cluster, cluster
 from quartet import AsyncClient
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="function")]
 PATHS = [f"/f{number}" for number in range(4)]
 
 
-async def observing(running: Cluster, *, among: set[int]) -> int:
+async def observing(nodes: Sequence[ServedNode]) -> ServedNode:
     """Wait until one of some nodes records; return which."""
     async with asyncio.timeout(60):
         while True:
-            for at in sorted(among):
-                _, body = await get(running.http[at], "/metrics")
+            for node in nodes:
+                _, body = await get(node.http, "/metrics")
                 if re.search(rb"^quartet_versions_observing 1\.0$", body, re.M):
-                    return at
+                    return node
             await asyncio.sleep(0.1)
 
 
 async def test_no_version_is_missing_after_the_recording_node_was_killed(tmp_path: Path) -> None:
-    with cluster(tmp_path / "c") as running:
+    with Fleet(tmp_path, 3) as fleet:
         written: dict[str, list[bytes]] = {path: [] for path in PATHS}
         stop = asyncio.Event()
 
@@ -40,16 +39,16 @@ async def test_no_version_is_missing_after_the_recording_node_was_killed(tmp_pat
                 written[path].append(data)
                 await asyncio.sleep(0.01)  # so that none has more than are kept
 
-        async with AsyncClient(running.endpoints, timeout=60) as client:
+        async with AsyncClient(fleet.endpoints, timeout=60) as client:
             await client.versions.set_retention("/", max_versions=1000)
-            killed = await observing(running, among={0, 1, 2})
+            killed = await observing(fleet.nodes)
             writers = [asyncio.create_task(write(client, path)) for path in PATHS]
             async with asyncio.timeout(60):
                 while min(map(len, written.values())) < 20:
                     await asyncio.sleep(0.01)
-            os.kill(running.pids[killed], signal.SIGKILL)
+            killed.kill()
             count = sum(map(len, written.values()))
-            await observing(running, among={0, 1, 2} - {killed})
+            await observing([node for node in fleet.nodes if node is not killed])
             async with asyncio.timeout(60):
                 while sum(map(len, written.values())) < count + 40:
                     await asyncio.sleep(0.01)

@@ -597,6 +597,35 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "DATABASE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet db status"}}
     """
+    ERROR_REASON_SCHEMA_NEWER: _ErrorReason.ValueType  # 157
+    """ERROR_REASON_SCHEMA_NEWER (FAILED_PRECONDITION): a database was brought to a form that this version does not know: a newer
+    version was here. The node does not start; nothing was changed.
+
+        {"reason": "SCHEMA_NEWER", "domain": "quartet.dev", "metadata": {"database": "events", "revision": "0007_more", "known": "0006_less", "hint": "start the version that was here before, or restore a backup: quartet restore DIR"}}
+    """
+    ERROR_REASON_SCHEMA_OLDER: _ErrorReason.ValueType  # 158
+    """ERROR_REASON_SCHEMA_OLDER (FAILED_PRECONDITION): a database has not been brought to the form that this version needs, and
+    `records.migrate` says that the node may not do it by itself. The node does not start; nothing was changed.
+
+        {"reason": "SCHEMA_OLDER", "domain": "quartet.dev", "metadata": {"database": "events", "revision": "0006_less", "known": "0007_more", "hint": "quartet migrate"}}
+    """
+    ERROR_REASON_VECTOR_DIMENSION: _ErrorReason.ValueType  # 159
+    """ERROR_REASON_VECTOR_DIMENSION (INVALID_ARGUMENT): a vector was compared with stored ones that have more, or fewer, numbers.
+
+        {"reason": "VECTOR_DIMENSION", "domain": "quartet.dev", "metadata": {"asked": "384", "stored": "1536", "hint": "ask with a vector of the same model"}}
+    """
+    ERROR_REASON_MIGRATION_FAILED: _ErrorReason.ValueType  # 160
+    """ERROR_REASON_MIGRATION_FAILED (FAILED_PRECONDITION): a database cannot be brought to the form that this version needs. It is
+    as it was.
+
+        {"reason": "MIGRATION_FAILED", "domain": "quartet.dev", "metadata": {"database": "events", "revision": "0006_less", "hint": "quartet db status; the database is as it was"}}
+    """
+    ERROR_REASON_DATABASE_UNSUITABLE: _ErrorReason.ValueType  # 161
+    """ERROR_REASON_DATABASE_UNSUITABLE (FAILED_PRECONDITION): a database cannot be used as it is: another process has its files, or
+    its server lacks a right, a role or an extension. The hint says what helps.
+
+        {"reason": "DATABASE_UNSUITABLE", "domain": "quartet.dev", "metadata": {"hint": "as a superuser: CREATE EXTENSION vector"}}
+    """
     ERROR_REASON_FILTER_INVALID: _ErrorReason.ValueType  # 150
     """ERROR_REASON_FILTER_INVALID (INVALID_ARGUMENT): a filter is not written as AIP-160 says, or is too long (8 KiB), too deep (32
     brackets) or of too many comparisons (100). Metadata: the position of the mistake in characters, from 1, and its kind: `syntax`,
@@ -1279,6 +1308,35 @@ ERROR_REASON_DATABASE_UNREACHABLE: ErrorReason.ValueType  # 147
 """ERROR_REASON_DATABASE_UNREACHABLE (UNAVAILABLE): the database server does not answer.
 
     {"reason": "DATABASE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet db status"}}
+"""
+ERROR_REASON_SCHEMA_NEWER: ErrorReason.ValueType  # 157
+"""ERROR_REASON_SCHEMA_NEWER (FAILED_PRECONDITION): a database was brought to a form that this version does not know: a newer
+version was here. The node does not start; nothing was changed.
+
+    {"reason": "SCHEMA_NEWER", "domain": "quartet.dev", "metadata": {"database": "events", "revision": "0007_more", "known": "0006_less", "hint": "start the version that was here before, or restore a backup: quartet restore DIR"}}
+"""
+ERROR_REASON_SCHEMA_OLDER: ErrorReason.ValueType  # 158
+"""ERROR_REASON_SCHEMA_OLDER (FAILED_PRECONDITION): a database has not been brought to the form that this version needs, and
+`records.migrate` says that the node may not do it by itself. The node does not start; nothing was changed.
+
+    {"reason": "SCHEMA_OLDER", "domain": "quartet.dev", "metadata": {"database": "events", "revision": "0006_less", "known": "0007_more", "hint": "quartet migrate"}}
+"""
+ERROR_REASON_VECTOR_DIMENSION: ErrorReason.ValueType  # 159
+"""ERROR_REASON_VECTOR_DIMENSION (INVALID_ARGUMENT): a vector was compared with stored ones that have more, or fewer, numbers.
+
+    {"reason": "VECTOR_DIMENSION", "domain": "quartet.dev", "metadata": {"asked": "384", "stored": "1536", "hint": "ask with a vector of the same model"}}
+"""
+ERROR_REASON_MIGRATION_FAILED: ErrorReason.ValueType  # 160
+"""ERROR_REASON_MIGRATION_FAILED (FAILED_PRECONDITION): a database cannot be brought to the form that this version needs. It is
+as it was.
+
+    {"reason": "MIGRATION_FAILED", "domain": "quartet.dev", "metadata": {"database": "events", "revision": "0006_less", "hint": "quartet db status; the database is as it was"}}
+"""
+ERROR_REASON_DATABASE_UNSUITABLE: ErrorReason.ValueType  # 161
+"""ERROR_REASON_DATABASE_UNSUITABLE (FAILED_PRECONDITION): a database cannot be used as it is: another process has its files, or
+its server lacks a right, a role or an extension. The hint says what helps.
+
+    {"reason": "DATABASE_UNSUITABLE", "domain": "quartet.dev", "metadata": {"hint": "as a superuser: CREATE EXTENSION vector"}}
 """
 ERROR_REASON_FILTER_INVALID: ErrorReason.ValueType  # 150
 """ERROR_REASON_FILTER_INVALID (INVALID_ARGUMENT): a filter is not written as AIP-160 says, or is too long (8 KiB), too deep (32

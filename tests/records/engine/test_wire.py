@@ -44,7 +44,7 @@ BOOK = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("dialect", list(Dialect))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(made=st.lists(BOOK, max_size=5))
 def test_a_row_is_the_message_that_the_codec_makes_of_it(dialect: Dialect, made: list[dict[str, Any]]) -> None:
     codec = BOOKS.codec
