@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quartet_server.events.schema import SCHEMA as EVENTS
+from quartet_server.agents import schema as agents
+from quartet_server.events import schema as events
 from quartet_server.records.schema import Schema
 
-SCHEMAS: dict[str, Schema] = {
-    "events": EVENTS,
-}
+SCHEMAS: dict[str, Schema] = {one.database: one for one in (agents.SCHEMA, events.SCHEMA)}
 """By the name of the service, which is the database's too."""
 
 

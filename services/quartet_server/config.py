@@ -17,6 +17,7 @@ from cyclopts import Parameter, default_name_transform
 from raftmeta.serving import CallLimits
 
 SERVICES = (
+    "agents",
     "cluster",
     "events",
     "files",

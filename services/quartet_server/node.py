@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from quartet_server import validation
 from quartet_server.addresses import Address
+from quartet_server.agents import service as agents
 from quartet_server.catalog import schemas_for
 from quartet_server.cluster import service as cluster
 from quartet_server.config import Config, Serve
@@ -78,6 +79,7 @@ from raftmeta.removal import Removal
 from raftmeta.tls import TlsFiles, grpc_channel_credentials
 
 DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
+    "agents": agents.start,
     "cluster": cluster.start,
     "events": events.start,
     "files": files.start,

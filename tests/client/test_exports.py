@@ -8,6 +8,8 @@ import sys
 
 import quartet
 from quartet import (
+    _agents,
+    _aio_agents,
     _aio_cluster,
     _aio_events,
     _aio_files,
@@ -54,6 +56,7 @@ def test_the_asyncio_twins_have_the_same_methods_and_arguments() -> None:
     pairs = (
         (_files.Files, _aio_files.AsyncFiles),
         (_events.Events, _aio_events.AsyncEvents),
+        (_agents.Agents, _aio_agents.AsyncAgents),
         (_settings.Settings, _aio_settings.AsyncSettings),
         (_cluster.Cluster, _aio_cluster.AsyncCluster),
         (_snapshots.Snapshots, _aio_snapshots.AsyncSnapshots),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from types import TracebackType
 
+from quartet._aio_agents import AsyncAgents
 from quartet._aio_cluster import AsyncCluster
 from quartet._aio_events import AsyncEvents
 from quartet._aio_files import AsyncFiles
@@ -74,6 +75,7 @@ class AsyncClient:
         self.workspaces = AsyncWorkspaces(self._transport)
         self.mounts = AsyncMounts(self._transport)
         self.parsed = AsyncParsed(self._transport)
+        self.agents = AsyncAgents(self._transport)
 
     async def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

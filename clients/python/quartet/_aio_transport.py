@@ -14,6 +14,7 @@ from quartet._errors import Unavailable, from_rpc
 from quartet._options import Options
 from quartet._retry import Backoff, repeatable
 from quartet._transport import unreachable
+from quartet.agents.v1 import agents_pb2_grpc
 from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.events.v1 import events_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
@@ -29,6 +30,7 @@ from quartet.wire.reapi import cas_pb2_grpc
 from quartet.workspaces.v1 import workspaces_pb2_grpc
 
 if TYPE_CHECKING:
+    from quartet.agents.v1.agents_pb2_grpc import AgentServiceAsyncStub
     from quartet.cluster.v1.cluster_pb2_grpc import ClusterServiceAsyncStub
     from quartet.events.v1.events_pb2_grpc import EventServiceAsyncStub
     from quartet.files.v1.files_pb2_grpc import FileServiceAsyncStub
@@ -77,6 +79,7 @@ class Endpoint:
         self.events: EventServiceAsyncStub = events_pb2_grpc.EventServiceStub(self.channel)
         self.versions: VersionServiceAsyncStub = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed: ParsedServiceAsyncStub = parsed_pb2_grpc.ParsedServiceStub(self.channel)
+        self.agents: AgentServiceAsyncStub = agents_pb2_grpc.AgentServiceStub(self.channel)
         self.workspaces: WorkspaceServiceAsyncStub = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)
         self.blobs: ContentAddressableStorageAsyncStub = cas_pb2_grpc.ContentAddressableStorageStub(self.channel)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
+from quartet._agents import Agents
 from quartet._cluster import Cluster
 from quartet._events import Events
 from quartet._files import Files
@@ -45,6 +46,7 @@ class Client:
         workspaces: Directories that have a name.
         mounts: Stores of blobs at directories.
         parsed: What parsers made of files, for a while.
+        agents: Sessions, turns, queues and artifacts of agents.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Client:
         self.workspaces = Workspaces(self._transport)
         self.mounts = Mounts(self._transport)
         self.parsed = Parsed(self._transport)
+        self.agents = Agents(self._transport)
 
     def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

@@ -38,6 +38,7 @@ from quartet_server.cli import (
     xattrs,
     zones,
 )
+from quartet_server.cli.ledger import commands as agents
 from quartet_server.cli.output import CommandError, say
 from quartet_server.sources import Sources
 
@@ -80,6 +81,7 @@ def create(environ: Mapping[str, str]) -> App:
     databases.register(app)
     zones.register(app)
     events.register(app)
+    agents.register(app)
     demo.register(app)
     return app
 
