@@ -25,6 +25,7 @@ SERVICES = (
     "mounts",
     "objects",
     "parsed",
+    "projects",
     "settings",
     "snapshots",
     "versions",

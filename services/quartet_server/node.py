@@ -52,6 +52,7 @@ from quartet_server.objects.replicas.opening import Replication, settings_of
 from quartet_server.objects.replicas.status import ReplicaService
 from quartet_server.parsed import service as parsed
 from quartet_server.placement.opening import Placement
+from quartet_server.projects import service as projects
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
 from quartet_server.records.contract import Databases
@@ -87,6 +88,7 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "mounts": mounts.start,
     "objects": objects.start,
     "parsed": parsed.start,
+    "projects": projects.start,
     "settings": settings.start,
     "snapshots": snapshots.start,
     "versions": versions.start,

@@ -26,6 +26,17 @@ READS = (
     "Status",
     "Tail",
     "Watch",
+    "AgentOverview",
+    "AgentUsage",
+    "Aggregate",
+    "Board",
+    "Dashboard",
+    "ExecutionView",
+    "Find",
+    "Latest",
+    "Query",
+    "RepoMap",
+    "TaskGraph",
 )
 UNPAGED = {
     "quartet.files.v1.FileService.ListXattrs": "an entry has at most 64 of them",
@@ -77,6 +88,7 @@ SAFE_TWICE = {
     "quartet.events.v1.EventService.AppendBatches": "an event of the same source id again is a duplicate",
     "quartet.events.v1.EventService.BatchAppend": "an event of the same source id again is a duplicate",
     "quartet.events.v1.EventService.Rebuild": "a second one finds what the first one has mended",
+    "quartet.projects.v1.ProjectService.Heartbeat": "a second beat is a beat",
     "quartet.settings.v1.SettingsService.RotateKey": "a second rotation is one key more and no value less",
 }
 """Calls that need no request id, and why a repetition does no harm."""

@@ -25,6 +25,7 @@ from quartet.objects.peers.v1 import peers_pb2
 from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2
 from quartet.parsed.v1 import parsed_pb2
+from quartet.projects.v1 import service_pb2 as projects_pb2
 from quartet.settings.v1 import settings_pb2
 from quartet.snapshots.v1 import snapshots_pb2
 from quartet.versions.v1 import versions_pb2
@@ -43,6 +44,7 @@ FILES = (
     objects_pb2,
     parsed_pb2,
     peers_pb2,
+    projects_pb2,
     replicas_pb2,
     settings_pb2,
     snapshots_pb2,
@@ -61,6 +63,12 @@ NUMBERS = {
     FieldDescriptor.CPPTYPE_ENUM: (1, 2, 3, 77, -1),
     FieldDescriptor.CPPTYPE_BOOL: (True,),
 }
+STRUCTS = [
+    Struct(fields={"n": Value(number_value=float("nan"))}),
+    Struct(fields={"\0": Value(string_value="\0")}),
+    Struct(fields={"k" * 1000: Value(string_value="z" * 100_000)}),
+    Struct(fields={"nothing": Value()}),
+]
 FIRST = {
     "label": "h",
     "session_label": "h",
@@ -112,7 +120,9 @@ def mutants(message: Message) -> Iterator[Message]:
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             yield from mapped(message, field.name)
             continue
-        if field.message_type is not None:
+        if field.message_type is not None and field.message_type.full_name == Struct.DESCRIPTOR.full_name:
+            values = tuple(STRUCTS)
+        elif field.message_type is not None:
             below = plausible(new(field.message_type))
             values = VALUES if isinstance(below, Value) else (below, *mutants(below))
         for value in values:

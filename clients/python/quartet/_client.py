@@ -15,6 +15,7 @@ from quartet._mounts import Mounts
 from quartet._objects import Objects
 from quartet._options import TLS, Options, endpoints_of
 from quartet._parsed import Parsed
+from quartet._projects import Projects
 from quartet._settings import Settings
 from quartet._snapshots import Snapshots
 from quartet._transport import Transport
@@ -47,6 +48,7 @@ class Client:
         mounts: Stores of blobs at directories.
         parsed: What parsers made of files, for a while.
         agents: Sessions, turns, queues and artifacts of agents.
+        projects: Projects, tasks, agents and what was learnt.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Client:
         self.mounts = Mounts(self._transport)
         self.parsed = Parsed(self._transport)
         self.agents = Agents(self._transport)
+        self.projects = Projects(self._transport)
 
     def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

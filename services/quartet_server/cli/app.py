@@ -25,6 +25,7 @@ from quartet_server.cli import (
     mounts,
     nodes,
     objects,
+    projects,
     quotas,
     roots,
     serve,
@@ -77,6 +78,7 @@ def create(environ: Mapping[str, str]) -> App:
     maintenance.register(app)
     workspaces.register(app)
     mounts.register(app)
+    projects.register(app)
     nodes.register(app)
     databases.register(app)
     zones.register(app)
