@@ -24,6 +24,7 @@ SERVICES = (
     "maintenance",
     "mounts",
     "objects",
+    "ops",
     "parsed",
     "projects",
     "settings",

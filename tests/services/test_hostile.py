@@ -16,6 +16,7 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from grpc import aio
 from harness.failures import reason_of
 from quartet.agents.v1 import agents_pb2
+from quartet.cluster.peers.v1 import peers_pb2 as transfers_pb2
 from quartet.cluster.v1 import cluster_pb2
 from quartet.events.v1 import events_pb2
 from quartet.files.v1 import files_pb2
@@ -24,6 +25,7 @@ from quartet.mounts.v1 import mounts_pb2
 from quartet.objects.peers.v1 import peers_pb2
 from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2
+from quartet.ops.v1 import ops_pb2
 from quartet.parsed.v1 import parsed_pb2
 from quartet.projects.v1 import service_pb2 as projects_pb2
 from quartet.settings.v1 import settings_pb2
@@ -42,12 +44,14 @@ FILES = (
     maintenance_pb2,
     mounts_pb2,
     objects_pb2,
+    ops_pb2,
     parsed_pb2,
     peers_pb2,
     projects_pb2,
     replicas_pb2,
     settings_pb2,
     snapshots_pb2,
+    transfers_pb2,
     versions_pb2,
     workspaces_pb2,
 )

@@ -13,6 +13,7 @@ from quartet._aio_files import AsyncFiles
 from quartet._aio_maintenance import AsyncMaintenance
 from quartet._aio_mounts import AsyncMounts
 from quartet._aio_objects import AsyncObjects
+from quartet._aio_ops import AsyncOps
 from quartet._aio_parsed import AsyncParsed
 from quartet._aio_projects import AsyncProjects
 from quartet._aio_settings import AsyncSettings
@@ -75,6 +76,7 @@ class AsyncClient:
         self.versions = AsyncVersions(self._transport)
         self.workspaces = AsyncWorkspaces(self._transport)
         self.mounts = AsyncMounts(self._transport)
+        self.ops = AsyncOps(self._transport)
         self.parsed = AsyncParsed(self._transport)
         self.agents = AsyncAgents(self._transport)
         self.projects = AsyncProjects(self._transport)

@@ -22,6 +22,7 @@ from quartet.maintenance.v1 import maintenance_pb2_grpc
 from quartet.mounts.v1 import mounts_pb2_grpc
 from quartet.objects.replicas.v1 import replicas_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
+from quartet.ops.v1 import ops_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
 from quartet.projects.v1 import service_pb2_grpc as projects_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from quartet.mounts.v1.mounts_pb2_grpc import MountServiceAsyncStub
     from quartet.objects.replicas.v1.replicas_pb2_grpc import ReplicaServiceAsyncStub
     from quartet.objects.v1.objects_pb2_grpc import ObjectServiceAsyncStub
+    from quartet.ops.v1.ops_pb2_grpc import OpsServiceAsyncStub
     from quartet.parsed.v1.parsed_pb2_grpc import ParsedServiceAsyncStub
     from quartet.projects.v1.service_pb2_grpc import ProjectServiceAsyncStub
     from quartet.settings.v1.settings_pb2_grpc import SettingsServiceAsyncStub
@@ -79,6 +81,7 @@ class Endpoint:
         self.maintenance: MaintenanceServiceAsyncStub = maintenance_pb2_grpc.MaintenanceServiceStub(self.channel)
         self.mounts: MountServiceAsyncStub = mounts_pb2_grpc.MountServiceStub(self.channel)
         self.events: EventServiceAsyncStub = events_pb2_grpc.EventServiceStub(self.channel)
+        self.ops: OpsServiceAsyncStub = ops_pb2_grpc.OpsServiceStub(self.channel)
         self.versions: VersionServiceAsyncStub = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed: ParsedServiceAsyncStub = parsed_pb2_grpc.ParsedServiceStub(self.channel)
         self.agents: AgentServiceAsyncStub = agents_pb2_grpc.AgentServiceStub(self.channel)

@@ -13,6 +13,7 @@ from quartet._maintenance import Maintenance
 from quartet._memory import MEMORY, MemoryNode
 from quartet._mounts import Mounts
 from quartet._objects import Objects
+from quartet._ops import Ops
 from quartet._options import TLS, Options, endpoints_of
 from quartet._parsed import Parsed
 from quartet._projects import Projects
@@ -46,6 +47,7 @@ class Client:
         versions: What files were before.
         workspaces: Directories that have a name.
         mounts: Stores of blobs at directories.
+        ops: Databases of records, as operators see them.
         parsed: What parsers made of files, for a while.
         agents: Sessions, turns, queues and artifacts of agents.
         projects: Projects, tasks, agents and what was learnt.
@@ -104,6 +106,7 @@ class Client:
         self.versions = Versions(self._transport)
         self.workspaces = Workspaces(self._transport)
         self.mounts = Mounts(self._transport)
+        self.ops = Ops(self._transport)
         self.parsed = Parsed(self._transport)
         self.agents = Agents(self._transport)
         self.projects = Projects(self._transport)

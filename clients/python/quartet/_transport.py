@@ -20,6 +20,7 @@ from quartet.maintenance.v1 import maintenance_pb2_grpc
 from quartet.mounts.v1 import mounts_pb2_grpc
 from quartet.objects.replicas.v1 import replicas_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
+from quartet.ops.v1 import ops_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
 from quartet.projects.v1 import service_pb2_grpc as projects_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
@@ -57,6 +58,7 @@ class Endpoint:
         self.maintenance = maintenance_pb2_grpc.MaintenanceServiceStub(self.channel)
         self.mounts = mounts_pb2_grpc.MountServiceStub(self.channel)
         self.events = events_pb2_grpc.EventServiceStub(self.channel)
+        self.ops = ops_pb2_grpc.OpsServiceStub(self.channel)
         self.versions = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed = parsed_pb2_grpc.ParsedServiceStub(self.channel)
         self.agents = agents_pb2_grpc.AgentServiceStub(self.channel)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from cyclopts import App
 
 from quartet_server.cli import (
+    backups,
     cert,
     check,
     cluster,
@@ -25,6 +26,7 @@ from quartet_server.cli import (
     mounts,
     nodes,
     objects,
+    ops,
     projects,
     quotas,
     roots,
@@ -80,7 +82,8 @@ def create(environ: Mapping[str, str]) -> App:
     mounts.register(app)
     projects.register(app)
     nodes.register(app)
-    databases.register(app)
+    ops.register(databases.register(app))
+    backups.register(app)
     zones.register(app)
     events.register(app)
     agents.register(app)

@@ -197,6 +197,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "MOUNT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "archive", "hint": "quartet mounts"}}
     """
+    ERROR_REASON_BACKFILL_NOT_FOUND: _ErrorReason.ValueType  # 193
+    """ERROR_REASON_BACKFILL_NOT_FOUND (NOT_FOUND): there is no job of this name that runs over rows.
+
+        {"reason": "BACKFILL_NOT_FOUND", "domain": "quartet.dev", "metadata": {"job": "events.dreamt", "hint": "quartet db backfill"}}
+    """
+    ERROR_REASON_DATABASE_NOT_FOUND: _ErrorReason.ValueType  # 194
+    """ERROR_REASON_DATABASE_NOT_FOUND (NOT_FOUND): the node has no database of this name.
+
+        {"reason": "DATABASE_NOT_FOUND", "domain": "quartet.dev", "metadata": {"database": "x", "hint": "quartet db schema"}}
+    """
     ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 19
     """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -370,6 +380,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     another node, or does not move.
 
         {"reason": "MOVE_REFUSED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
+    """
+    ERROR_REASON_BACKUP_REFUSED: _ErrorReason.ValueType  # 192
+    """ERROR_REASON_BACKUP_REFUSED (FAILED_PRECONDITION): databases cannot be copied, or replaced by a backup, as things are.
+
+        {"reason": "BACKUP_REFUSED", "domain": "quartet.dev"}
     """
     ERROR_REASON_ETAG_STALE: _ErrorReason.ValueType  # 34
     """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
@@ -550,6 +565,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_ROWS_DAMAGED (DATA_LOSS): rows on their way to another node are not those that were sent. They are sent again.
 
         {"reason": "ROWS_DAMAGED", "domain": "quartet.dev"}
+    """
+    ERROR_REASON_BACKUP_DAMAGED: _ErrorReason.ValueType  # 191
+    """ERROR_REASON_BACKUP_DAMAGED (DATA_LOSS): a backup is not what was written, or the passphrase or key is another one. Nothing
+    was replaced by it.
+
+        {"reason": "BACKUP_DAMAGED", "domain": "quartet.dev", "metadata": {"file": "events.db", "hint": "take another backup: quartet backup DIR"}}
     """
     ERROR_REASON_INTERNAL_FAULT: _ErrorReason.ValueType  # 48
     """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
@@ -956,6 +977,16 @@ that was unmounted since.
 
     {"reason": "MOUNT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "archive", "hint": "quartet mounts"}}
 """
+ERROR_REASON_BACKFILL_NOT_FOUND: ErrorReason.ValueType  # 193
+"""ERROR_REASON_BACKFILL_NOT_FOUND (NOT_FOUND): there is no job of this name that runs over rows.
+
+    {"reason": "BACKFILL_NOT_FOUND", "domain": "quartet.dev", "metadata": {"job": "events.dreamt", "hint": "quartet db backfill"}}
+"""
+ERROR_REASON_DATABASE_NOT_FOUND: ErrorReason.ValueType  # 194
+"""ERROR_REASON_DATABASE_NOT_FOUND (NOT_FOUND): the node has no database of this name.
+
+    {"reason": "DATABASE_NOT_FOUND", "domain": "quartet.dev", "metadata": {"database": "x", "hint": "quartet db schema"}}
+"""
 ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 19
 """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -1129,6 +1160,11 @@ ERROR_REASON_MOVE_REFUSED: ErrorReason.ValueType  # 189
 another node, or does not move.
 
     {"reason": "MOVE_REFUSED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
+"""
+ERROR_REASON_BACKUP_REFUSED: ErrorReason.ValueType  # 192
+"""ERROR_REASON_BACKUP_REFUSED (FAILED_PRECONDITION): databases cannot be copied, or replaced by a backup, as things are.
+
+    {"reason": "BACKUP_REFUSED", "domain": "quartet.dev"}
 """
 ERROR_REASON_ETAG_STALE: ErrorReason.ValueType  # 34
 """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
@@ -1309,6 +1345,12 @@ ERROR_REASON_ROWS_DAMAGED: ErrorReason.ValueType  # 190
 """ERROR_REASON_ROWS_DAMAGED (DATA_LOSS): rows on their way to another node are not those that were sent. They are sent again.
 
     {"reason": "ROWS_DAMAGED", "domain": "quartet.dev"}
+"""
+ERROR_REASON_BACKUP_DAMAGED: ErrorReason.ValueType  # 191
+"""ERROR_REASON_BACKUP_DAMAGED (DATA_LOSS): a backup is not what was written, or the passphrase or key is another one. Nothing
+was replaced by it.
+
+    {"reason": "BACKUP_DAMAGED", "domain": "quartet.dev", "metadata": {"file": "events.db", "hint": "take another backup: quartet backup DIR"}}
 """
 ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 48
 """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
