@@ -1,0 +1,122 @@
+"""Puts sessions together while their logs are read, and hands them on in parts, so that none has to fit into memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from quartet_server.importers.items import Called, Said, Session, Turn
+
+PART = 1 << 20
+"""Characters after which a part is handed on."""
+MESSAGES = 400
+"""Messages, or tool calls, of a turn after which it is handed on in part."""
+TURNS = 2000
+
+
+class Book:
+    """One session in the making.
+
+    Attributes:
+        head: Id of the turn at which it is; empty before the first.
+    """
+
+    def __init__(self, session: Session) -> None:
+        """Begin with a session without turns."""
+        self._session = session
+        self._turns: dict[str, Turn] = {}
+        self._pending: dict[str, tuple[str, Called]] = {}
+        self._known: dict[str, Turn] = {}
+        self._ids: set[str] = set()
+        self._held = self._parts = 0
+        self.head = ""
+
+    @property
+    def label(self) -> str:
+        """The session's label."""
+        return self._session.label
+
+    def begin(self, turn: Turn) -> None:
+        """Open a turn and go on there."""
+        self._known[turn.id] = replace(turn, messages=[], calls=[], compaction=None)
+        self._turns[turn.id] = turn
+        self._held += len(turn.compaction or "")
+        self._session.updated_at = max(self._session.updated_at, turn.started_at)
+        self.head = turn.id
+
+    def turn(self, id_: str) -> Turn:
+        """Return a turn of the session, to be added to."""
+        if id_ not in self._turns:
+            self._turns[id_] = replace(self._known[id_], messages=[], calls=[])
+        return self._turns[id_]
+
+    def knows(self, id_: str) -> bool:
+        """Tell whether a turn was begun."""
+        return id_ in self._known
+
+    def say(self, turn: str, said: Said) -> None:
+        """Add a message; one that the session has already is not added again."""
+        if said.id in self._ids:
+            return
+        self._ids.add(said.id)
+        self.turn(turn).messages.append(said)
+        self._held += len(said.content) + len(said.thinking)
+        self._ended(turn, said.created_at)
+
+    def call(self, turn: str, called: Called) -> None:
+        """Add a tool call that has not answered; one that the session has already is not added again."""
+        if called.id in self._ids:
+            return
+        self._ids.add(called.id)
+        self._pending[called.id] = (turn, called)
+        self.turn(turn).calls.append(called)
+        self._held += len(str(called.params))
+        self._ended(turn, called.started_at)
+
+    def answer(self, call: str, result: str, at: int, *, failed: bool = False, spawned: str = "") -> str:
+        """Say how a tool call ended; return the turn it is of, empty for one that nobody asked for."""
+        turn, called = self._pending.pop(call, ("", None))
+        if called is None:
+            return ""
+        called.status = "failed" if failed else "completed"
+        called.error, called.result = (result, "") if failed else ("", result)
+        called.completed_at, called.spawned_session = max(at, called.started_at), spawned
+        if all(one is not called for one in self.turn(turn).calls):
+            self.turn(turn).calls.append(called)  # it was handed on before it had ended
+        self._held += len(result)
+        self._ended(turn, at)
+        return turn
+
+    def _ended(self, id_: str, at: int) -> None:
+        turn = self.turn(id_)
+        turn.completed_at = max(turn.completed_at or turn.started_at, at)
+        self._session.updated_at = max(self._session.updated_at, at)
+
+    def full(self) -> bool:
+        """Tell whether it is time to hand a part on."""
+        turn = self._turns.get(self.head)
+        long = turn is not None and max(len(turn.messages), len(turn.calls)) >= MESSAGES
+        return self._held >= PART or long or len(self._turns) >= TURNS
+
+    def part(self) -> Session:
+        """Return what is new since the part before."""
+        self._parts += 1
+        fingerprint = f"part-{self._parts}"
+        session = replace(self._session, turns=self._taken(), final=False, fingerprint=fingerprint)
+        self._turns, self._held = {}, 0
+        return session
+
+    def end(self, fingerprint: str) -> Session | None:
+        """Return the last part; None for a session in which nothing was said."""
+        if not self.head:
+            return None
+        self.turn(self.head)
+        turns = self._taken()
+        if turns[-1].id != self.head:  # the session ends there, though something else came later
+            turns.append(replace(self._known[self.head]))
+        return replace(self._session, turns=turns, final=True, fingerprint=fingerprint)
+
+    def _taken(self) -> list[Turn]:
+        """Return the turns in their order; of the one that goes on, what is asked of tools stays until they answer."""
+        for turn in self._turns.values():
+            self._known[turn.id] = replace(turn, messages=[], calls=[], compaction=None)
+        return list(self._turns.values())
