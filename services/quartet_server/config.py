@@ -179,6 +179,25 @@ class Parsed:
     """Seconds for which an entry stays whose sender named none."""
 
 
+@Parameter(name="*", name_transform=_flags("records"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """Databases of records: events, conversations, projects."""
+
+    url: str = ""
+    """postgresql://USER@HOST:PORT/NAME; empty: a file of SQLite for each database, records/ in the data directory."""
+    scope: Literal["node", "shared"] = "node"
+    """node: databases of this node's own, and zones that have a home; shared: one PostgreSQL that all nodes use."""
+    migrate: bool = True
+    """Bring tables to this version's form at the start; without it a node whose tables are older does not start."""
+    queue: int = 2048
+    """Writes that may wait for a database, and reads; the next is refused, and told when to try again."""
+    debug_sql: bool = False
+    """Log every statement, without its values."""
+    slow_query_ms: float = 500.0
+    """Statements that take as many milliseconds are logged, without their values; 0 for none."""
+
+
 @Parameter(name="*", name_transform=_flags("limits"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits(CallLimits):
@@ -215,6 +234,7 @@ class Config:
     objects: Annotated[Objects, Parameter(group="Blobs")] = field(default_factory=Objects)
     files: Annotated[Files, Parameter(group="Files")] = field(default_factory=Files)
     parsed: Annotated[Parsed, Parameter(group="Parsed contents")] = field(default_factory=Parsed)
+    records: Annotated[Records, Parameter(group="Records")] = field(default_factory=Records)
     limits: Annotated[Limits, Parameter(group="Limits")] = field(default_factory=Limits)
     log: Annotated[Log, Parameter(group="Log")] = field(default_factory=Log)
 
@@ -231,9 +251,9 @@ class Config:
             for key in fields(values):
                 value = getattr(values, key.name)
                 secret = value and (section.name, key.name) in _SECRET
-                yield section.name, key.name, "****" if secret else _masked(value)
+                yield section.name, key.name, "****" if secret else masked(value)
 
 
-def _masked(value: object) -> object:
-    """Hide a password inside a URL."""
+def masked(value: object) -> object:
+    """Return a value of the configuration with the password hidden that a URL may have inside."""
     return re.sub(r"(?<=://)[^@/]*@", "****@", value) if isinstance(value, str) else value

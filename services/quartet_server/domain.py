@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a service that needs no member does not wait for Raft to be
     from quartet_server.objects.mounts.opened import OpenStores
     from quartet_server.objects.mounts.referring import Referrer
     from quartet_server.objects.pins import Holder
+    from quartet_server.records.contract import Databases
     from raftmeta.node import Node as Member
 
 
@@ -41,6 +42,7 @@ class Resources:
         mounts: What opens mounted stores; None where there is no store of blobs.
         referrers: Whatever may have contents in mounted stores, files first.
         registry: What /metrics shows; None where nobody asks.
+        records: The node's databases of records; None when no service of the node needs one.
     """
 
     config: Config
@@ -56,6 +58,7 @@ class Resources:
     mounts: OpenStores | None = None
     referrers: Sequence[Referrer] = ()
     registry: CollectorRegistry | None = None
+    records: Databases | None = None
 
 
 class Domain(Protocol):

@@ -2,49 +2,87 @@
 
 QuartetError
 ├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
-│                           DigestMismatch SizeMismatch FileTooLarge
-├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
+│                           DigestMismatch SizeMismatch FileTooLarge FtsQueryInvalid
+├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid CursorAhead
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid NodeRequired MountRefused
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
 │                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound VersionNotFound
-│                           WorkspaceNotFound MountNotFound
-├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists MountExists
+│                           WorkspaceNotFound MountNotFound RecordNotFound
+├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists MountExists RecordExists
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost MountInUse MountUnreachable SnapshotReferenced
-│                           ObjectsNotOwned
+│                           ObjectsNotOwned ReferenceMissing RecordReferenced LedgerAppendOnly
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
 │                           CollectionRunning PlacementStale
-├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded
+├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded DatabaseBusy DatabaseFull
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
 │                           ObjectStoreUnreachable CopiesUnreachable BlobUnreachable VersionsBehind
+│                           DatabaseUnreachable
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
-├── DataLoss                StoreCorrupt BlobCorrupt ContentLost SnapshotDamaged
+├── DataLoss                StoreCorrupt BlobCorrupt ContentLost SnapshotDamaged DatabaseDamaged
 └── Internal                InternalFault
 
 A branch has a status code, a leaf has a reason: the one of `quartet.errors.v1.ErrorReason` whose name it bears.
 Services raise leaves; `raftmeta.errors.MetastoreError` may pass through them and becomes a leaf by `from_metastore`.
 """
 
-# ruff: noqa: N818 - the tree's root says Error for all of them
-
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import grpc
-
+import quartet_server.event_errors
+import quartet_server.record_errors  # noqa: F401 - their leaves are in the tree
+from quartet_server.branches import (
+    Aborted as Aborted,
+)
+from quartet_server.branches import (
+    AlreadyExists as AlreadyExists,
+)
+from quartet_server.branches import (
+    Cancelled as Cancelled,
+)
+from quartet_server.branches import (
+    DataLoss as DataLoss,
+)
+from quartet_server.branches import (
+    DeadlineExceeded as DeadlineExceeded,
+)
+from quartet_server.branches import (
+    FailedPrecondition as FailedPrecondition,
+)
+from quartet_server.branches import (
+    Internal as Internal,
+)
+from quartet_server.branches import (
+    InvalidArgument as InvalidArgument,
+)
+from quartet_server.branches import (
+    NotFound as NotFound,
+)
+from quartet_server.branches import (
+    OutOfRange as OutOfRange,
+)
+from quartet_server.branches import (
+    PermissionDenied as PermissionDenied,
+)
+from quartet_server.branches import (
+    ResourceExhausted as ResourceExhausted,
+)
+from quartet_server.branches import (
+    Unauthenticated as Unauthenticated,
+)
+from quartet_server.branches import (
+    Unavailable as Unavailable,
+)
+from quartet_server.branches import (
+    Unimplemented as Unimplemented,
+)
 from quartet_server.failure import QuartetError as QuartetError
-
-_C = grpc.StatusCode
-
-
-class InvalidArgument(QuartetError, code=_C.INVALID_ARGUMENT):
-    """The request is wrong whatever the state of the system."""
 
 
 class FieldInvalid(InvalidArgument):
@@ -88,10 +126,6 @@ class FileTooLarge(InvalidArgument):
     """A file would have more bytes than a file can have."""
 
 
-class OutOfRange(QuartetError, code=_C.OUT_OF_RANGE):
-    """The request reaches past what is there."""
-
-
 class RevisionCompacted(OutOfRange, hint="list again and watch from the answer's revision"):
     """History before a revision is gone."""
 
@@ -104,16 +138,8 @@ class RangeInvalid(OutOfRange):
     """A range begins beyond the end of the blob."""
 
 
-class Unauthenticated(QuartetError, code=_C.UNAUTHENTICATED):
-    """Nobody knows who is calling."""
-
-
 class CertificateRequired(Unauthenticated, hint="quartet cert client --zone default"):
     """A call from another machine without a client certificate."""
-
-
-class PermissionDenied(QuartetError, code=_C.PERMISSION_DENIED):
-    """The caller is known and may not."""
 
 
 class ZoneDenied(PermissionDenied, hint="quartet cert client --zone NAME"):
@@ -134,10 +160,6 @@ class NodeRequired(PermissionDenied, hint="give the node a certificate of its ow
 
 class MountRefused(PermissionDenied, hint="list it in objects.mounts of every node; quartet check"):
     """The node's configuration does not let the store be mounted."""
-
-
-class NotFound(QuartetError, code=_C.NOT_FOUND):
-    """The named thing is not there."""
 
 
 class FileNotFound(NotFound, hint="quartet ls /"):
@@ -192,10 +214,6 @@ class MountNotFound(NotFound, hint="quartet mounts"):
     """No store is mounted under the name, or the number that a file's record names."""
 
 
-class AlreadyExists(QuartetError, code=_C.ALREADY_EXISTS):
-    """The thing to create is there."""
-
-
 class FileExists(AlreadyExists):
     """Something is at the path."""
 
@@ -214,10 +232,6 @@ class WorkspaceExists(AlreadyExists, hint="quartet workspace show NAME"):
 
 class MountExists(AlreadyExists, hint="quartet mounts"):
     """The name, the directory or the store has a mount."""
-
-
-class FailedPrecondition(QuartetError, code=_C.FAILED_PRECONDITION):
-    """The system is not in the state that the request needs; trying again changes nothing."""
 
 
 class NotADirectory(FailedPrecondition):
@@ -292,28 +306,8 @@ class ClusterUnsupported(FailedPrecondition, hint="ask the external store's own 
     """The node uses an external metadata store and is no member, or opens no Raft port by which others reach it."""
 
 
-class AuthorityMissing(
-    FailedPrecondition,
-    hint="where ca.key is: quartet cert node NAME --dir DIR; then, beside --join: --raft-ca DIR/ca.crt"
-    " --raft-cert DIR/NAME.crt --raft-key DIR/NAME.key",
-):
-    """The node cannot sign certificates: it does not hold the key of the cluster's authority."""
-
-
 class BlobInUse(FailedPrecondition, hint="leave it to collection, or end the pin first"):
     """Something holds a blob that was to be deleted, or it was asked for a short while ago."""
-
-
-class ObjectsNotShared(
-    FailedPrecondition, hint="name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"
-):
-    """A node with an external Metastore was to keep bytes on a disk that no other node sees."""
-
-
-class ObjectsNotOwned(
-    FailedPrecondition, hint="give each cluster a store of its own; quartet gc shows what would go, quartet gc --adopt"
-):
-    """Another cluster, or nobody knows which, has put blobs into the store that was to be collected."""
 
 
 class MountInUse(FailedPrecondition, hint="quartet unmount NAME --drain"):
@@ -326,10 +320,6 @@ class MountUnreachable(FailedPrecondition, hint="look at the URL, the endpoint a
 
 class SnapshotReferenced(FailedPrecondition, hint="quartet snapshot ref rm NAME"):
     """A ref names the snapshot that was to be given up."""
-
-
-class Aborted(QuartetError, code=_C.ABORTED):
-    """Another call came in between; reading again and repeating can succeed."""
 
 
 class EtagStale(Aborted, hint="read it again and repeat the change"):
@@ -364,10 +354,6 @@ class CollectionRunning(Aborted, hint="try again when it has ended; quartet gc -
     """Somebody is collecting the same store already."""
 
 
-class ResourceExhausted(QuartetError, code=_C.RESOURCE_EXHAUSTED):
-    """A limit or quota is reached."""
-
-
 class StoreFull(ResourceExhausted, hint="quartet check"):
     """The store has reached its quota, or the disk is full."""
 
@@ -384,16 +370,8 @@ class QuotaExceeded(ResourceExhausted, hint="quartet quota show PATH"):
     """A directory would hold more than its quota allows; nothing was changed."""
 
 
-class Cancelled(QuartetError, code=_C.CANCELLED):
-    """The operation was ended before it was done."""
-
-
 class WatchCancelled(Cancelled, hint="watch again from the last revision seen"):
     """The store ended a watch."""
-
-
-class Unavailable(QuartetError, code=_C.UNAVAILABLE):
-    """It may work in a moment, or on another node."""
 
 
 class NoLeader(Unavailable, hint="quartet cluster status"):
@@ -432,24 +410,12 @@ class VersionsBehind(Unavailable):
     """More changes of files wait to be recorded than one call looks at."""
 
 
-class DeadlineExceeded(QuartetError, code=_C.DEADLINE_EXCEEDED):
-    """Time ran out."""
-
-
 class DeadlinePassed(DeadlineExceeded):
     """The call did not finish within its deadline, or within the server's own."""
 
 
-class Unimplemented(QuartetError, code=_C.UNIMPLEMENTED):
-    """The server does not do this."""
-
-
 class RpcUnimplemented(Unimplemented):
     """The method is declared but this version does not do it."""
-
-
-class DataLoss(QuartetError, code=_C.DATA_LOSS):
-    """What was written cannot be read back."""
 
 
 class StoreCorrupt(DataLoss, hint="python -m raftmeta check --data-dir DIR"):
@@ -468,12 +434,28 @@ class SnapshotDamaged(DataLoss):
     """A part of a snapshot is gone, or is not what it should be."""
 
 
-class Internal(QuartetError, code=_C.INTERNAL):
-    """A fault of the server's own."""
-
-
 class InternalFault(Internal):
     """Something unforeseen; the log has it under the request id."""
+
+
+class AuthorityMissing(
+    FailedPrecondition,
+    hint="where ca.key is: quartet cert node NAME --dir DIR; then, beside --join: --raft-ca DIR/ca.crt"
+    " --raft-cert DIR/NAME.crt --raft-key DIR/NAME.key",
+):
+    """The node cannot sign certificates: it does not hold the key of the cluster's authority."""
+
+
+class ObjectsNotShared(
+    FailedPrecondition, hint="name a store that all nodes share in objects.url, as s3://BUCKET; quartet check"
+):
+    """A node with an external Metastore was to keep bytes on a disk that no other node sees."""
+
+
+class ObjectsNotOwned(
+    FailedPrecondition, hint="give each cluster a store of its own; quartet gc shows what would go, quartet gc --adopt"
+):
+    """Another cluster, or nobody knows which, has put blobs into the store that was to be collected."""
 
 
 def leaves(branch: type[QuartetError] = QuartetError) -> Iterator[type[QuartetError]]:

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from quartet_server import validation
 from quartet_server.addresses import Address
+from quartet_server.catalog import schemas_for
 from quartet_server.cluster import service as cluster
 from quartet_server.config import Config, Serve
 from quartet_server.config import Objects as Blobs
@@ -49,6 +50,7 @@ from quartet_server.objects.replicas.status import ReplicaService
 from quartet_server.parsed import service as parsed
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
+from quartet_server.records.engine import OpenDatabases, open_databases
 from quartet_server.removal import Removed, refuse_removed
 from quartet_server.rpc import port
 from quartet_server.rpc.deadlines import Deadlines
@@ -104,6 +106,7 @@ class RunningNode:
         member: Its end of the cluster; None with an external store.
         metastore: Quartet's own keyspace.
         blobs: Its stores of blobs, mounted ones by their address; None without any.
+        records: Its databases of records; None without any.
         readiness: Whether it can do its work, and why not.
         registry: What /metrics shows.
     """
@@ -116,6 +119,7 @@ class RunningNode:
         self.member: Member | None = None
         self.metastore: Metastore
         self.blobs: BlobStore | None = None
+        self.records: OpenDatabases | None = None
         self._ownership: Ownership
         self.readiness = Readiness()
         self.registry = CollectorRegistry()
@@ -184,6 +188,7 @@ class RunningNode:
         stores = self._open_mounts() if blobs is not None else None
         if blobs is not None and stores is not None:
             self.blobs = blobs = MountedBlobs(blobs, stores)
+        self.records = await self._open_records()
         domains = await self._start_domains(server, blobs, local, stores)
         health = Health([*(name for domain in domains for name in domain.names), *foreign])
         health.add_to(server)
@@ -270,6 +275,11 @@ class RunningNode:
         ReplicaService(replication).add_to(server)
         return replication.blobs, replication.own, (replication.service.name, ReplicaService.name)
 
+    async def _open_records(self) -> OpenDatabases | None:
+        """Open the databases that the node's services need."""
+        schemas = schemas_for(self.config.services)
+        return await open_databases(self.config, schemas, self._undo) if schemas else None
+
     def _start_upkeep(self, local: BlobStore, holders: Sequence[Holder]) -> Upkeep:
         """Begin to look after the node's own share of the blobs, of which pins and `holders` keep some."""
         upkeep = Upkeep(
@@ -306,6 +316,7 @@ class RunningNode:
             new_id=new_id,
             mounts=stores,
             registry=self.registry,
+            records=self.records,
         )
         domains = []
         for name in self.config.services:

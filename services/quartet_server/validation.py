@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quartet_server.addresses import Address
-from quartet_server.config import SERVICES, Config, Objects
+from quartet_server.config import SERVICES, Config, Objects, Records, masked
 from quartet_server.rpc.port import PortRefused
 from quartet_server.rpc.port import check as check_port
 from raftmeta.tls import TlsError, TlsFiles, server_context
 
 EXTERNAL = "etcd://"
+POSTGRESQL = ("postgresql://", "postgres://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def problems(config: Config) -> Iterator[Problem]:
         if getattr(config.limits, key) <= 0:
             yield Problem(f"limits.{key} must be above 0", "leave it out for the default")
     yield from _objects(config.objects)
+    yield from _records(config.records)
     yield from _upkeep(config)
     if config.files.cache_entries < 0:
         yield Problem("files.cache_entries must not be negative", "0 keeps nothing in memory")
@@ -68,6 +70,21 @@ def _objects(objects: Objects) -> Iterator[Problem]:
     for key, (least, most) in bounds.items():
         if not least <= getattr(objects, key) <= most:
             yield Problem(f"objects.{key} must be from {least} to {most:g}", "leave it out for the default")
+
+
+def _records(records: Records) -> Iterator[Problem]:
+    """Yield what is wrong with where records are kept."""
+    if records.url and not records.url.startswith(POSTGRESQL):
+        yield Problem(
+            f"records.url {masked(records.url)!r} is no URL of PostgreSQL",
+            "postgresql://USER@HOST:PORT/NAME, or nothing for SQLite's files in the data directory",
+        )
+    if records.scope == "shared" and not records.url:
+        yield Problem("records.scope is shared, but there is no database to share", "--records-url postgresql://...")
+    if records.queue < 1:
+        yield Problem("records.queue must be at least 1", "leave it out for the default")
+    if records.slow_query_ms < 0:
+        yield Problem("records.slow_query_ms must not be negative", "0 logs no statement as slow")
 
 
 def tls_files(config: Config) -> TlsFiles | None:

@@ -527,6 +527,64 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "INTERNAL_FAULT", "domain": "quartet.dev", "metadata": {"request_id": "9b1de2c4"}}
     """
+    ERROR_REASON_RECORD_NOT_FOUND: _ErrorReason.ValueType  # 140
+    """ERROR_REASON_RECORD_NOT_FOUND (NOT_FOUND): the zone has no record of this key.
+
+        {"reason": "RECORD_NOT_FOUND", "domain": "quartet.dev", "metadata": {"database": "projects", "table": "tasks", "id": "t-1"}}
+    """
+    ERROR_REASON_RECORD_EXISTS: _ErrorReason.ValueType  # 141
+    """ERROR_REASON_RECORD_EXISTS (ALREADY_EXISTS): the zone has a record of this key, or with the same values of a unique index.
+
+        {"reason": "RECORD_EXISTS", "domain": "quartet.dev", "metadata": {"database": "projects", "table": "tasks"}}
+    """
+    ERROR_REASON_REFERENCE_MISSING: _ErrorReason.ValueType  # 142
+    """ERROR_REASON_REFERENCE_MISSING (FAILED_PRECONDITION): a record refers to one that the zone does not have.
+
+        {"reason": "REFERENCE_MISSING", "domain": "quartet.dev", "metadata": {"database": "projects", "table": "tasks"}}
+    """
+    ERROR_REASON_RECORD_REFERENCED: _ErrorReason.ValueType  # 143
+    """ERROR_REASON_RECORD_REFERENCED (FAILED_PRECONDITION): other records refer to the one that was to be deleted.
+
+        {"reason": "RECORD_REFERENCED", "domain": "quartet.dev", "metadata": {"database": "projects", "table": "features", "hint": "delete what refers to it first"}}
+    """
+    ERROR_REASON_DATABASE_BUSY: _ErrorReason.ValueType  # 144
+    """ERROR_REASON_DATABASE_BUSY (RESOURCE_EXHAUSTED): too many calls wait for the database already. Nothing was done.
+
+        {"reason": "DATABASE_BUSY", "domain": "quartet.dev", "metadata": {"database": "events"}}
+    """
+    ERROR_REASON_DATABASE_FULL: _ErrorReason.ValueType  # 145
+    """ERROR_REASON_DATABASE_FULL (RESOURCE_EXHAUSTED): the disk has no room. Nothing was written, and nothing is damaged.
+
+        {"reason": "DATABASE_FULL", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "make room on the disk of the data directory"}}
+    """
+    ERROR_REASON_DATABASE_DAMAGED: _ErrorReason.ValueType  # 146
+    """ERROR_REASON_DATABASE_DAMAGED (DATA_LOSS): what the database has on its disk is not what was written.
+
+        {"reason": "DATABASE_DAMAGED", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet restore DIR"}}
+    """
+    ERROR_REASON_DATABASE_UNREACHABLE: _ErrorReason.ValueType  # 147
+    """ERROR_REASON_DATABASE_UNREACHABLE (UNAVAILABLE): the database server does not answer.
+
+        {"reason": "DATABASE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet db status"}}
+    """
+    ERROR_REASON_FTS_QUERY_INVALID: _ErrorReason.ValueType  # 162
+    """ERROR_REASON_FTS_QUERY_INVALID (INVALID_ARGUMENT): a search for words cannot be read: a quote or a bracket is left open, an
+    operator has nothing to work on, or there is no word in it.
+
+        {"reason": "FTS_QUERY_INVALID", "domain": "quartet.dev", "metadata": {"position": "7", "hint": "quartet events search --help; \\"quote\\" what is meant literally"}}
+    """
+    ERROR_REASON_LEDGER_APPEND_ONLY: _ErrorReason.ValueType  # 163
+    """ERROR_REASON_LEDGER_APPEND_ONLY (FAILED_PRECONDITION): an event has the id already that another one was to get, and no event
+    is ever changed. `row` is the event's place in the batch or the stream, from 0.
+
+        {"reason": "LEDGER_APPEND_ONLY", "domain": "quartet.dev", "metadata": {"id": "gmail:17", "row": "0", "hint": "append what has changed as an event of its own"}}
+    """
+    ERROR_REASON_CURSOR_AHEAD: _ErrorReason.ValueType  # 164
+    """ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE): a position lies behind the ledger's end, as when a ledger was restored from a
+    backup that is older than what its readers have seen.
+
+        {"reason": "CURSOR_AHEAD", "domain": "quartet.dev", "metadata": {"position": "900", "end": "812", "hint": "quartet events consumers list"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason says why a call failed. One reason goes with one status code, named in its comment."""
@@ -1031,5 +1089,63 @@ ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 48
 id.
 
     {"reason": "INTERNAL_FAULT", "domain": "quartet.dev", "metadata": {"request_id": "9b1de2c4"}}
+"""
+ERROR_REASON_RECORD_NOT_FOUND: ErrorReason.ValueType  # 140
+"""ERROR_REASON_RECORD_NOT_FOUND (NOT_FOUND): the zone has no record of this key.
+
+    {"reason": "RECORD_NOT_FOUND", "domain": "quartet.dev", "metadata": {"database": "projects", "table": "tasks", "id": "t-1"}}
+"""
+ERROR_REASON_RECORD_EXISTS: ErrorReason.ValueType  # 141
+"""ERROR_REASON_RECORD_EXISTS (ALREADY_EXISTS): the zone has a record of this key, or with the same values of a unique index.
+
+    {"reason": "RECORD_EXISTS", "domain": "quartet.dev", "metadata": {"database": "projects", "table": "tasks"}}
+"""
+ERROR_REASON_REFERENCE_MISSING: ErrorReason.ValueType  # 142
+"""ERROR_REASON_REFERENCE_MISSING (FAILED_PRECONDITION): a record refers to one that the zone does not have.
+
+    {"reason": "REFERENCE_MISSING", "domain": "quartet.dev", "metadata": {"database": "projects", "table": "tasks"}}
+"""
+ERROR_REASON_RECORD_REFERENCED: ErrorReason.ValueType  # 143
+"""ERROR_REASON_RECORD_REFERENCED (FAILED_PRECONDITION): other records refer to the one that was to be deleted.
+
+    {"reason": "RECORD_REFERENCED", "domain": "quartet.dev", "metadata": {"database": "projects", "table": "features", "hint": "delete what refers to it first"}}
+"""
+ERROR_REASON_DATABASE_BUSY: ErrorReason.ValueType  # 144
+"""ERROR_REASON_DATABASE_BUSY (RESOURCE_EXHAUSTED): too many calls wait for the database already. Nothing was done.
+
+    {"reason": "DATABASE_BUSY", "domain": "quartet.dev", "metadata": {"database": "events"}}
+"""
+ERROR_REASON_DATABASE_FULL: ErrorReason.ValueType  # 145
+"""ERROR_REASON_DATABASE_FULL (RESOURCE_EXHAUSTED): the disk has no room. Nothing was written, and nothing is damaged.
+
+    {"reason": "DATABASE_FULL", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "make room on the disk of the data directory"}}
+"""
+ERROR_REASON_DATABASE_DAMAGED: ErrorReason.ValueType  # 146
+"""ERROR_REASON_DATABASE_DAMAGED (DATA_LOSS): what the database has on its disk is not what was written.
+
+    {"reason": "DATABASE_DAMAGED", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet restore DIR"}}
+"""
+ERROR_REASON_DATABASE_UNREACHABLE: ErrorReason.ValueType  # 147
+"""ERROR_REASON_DATABASE_UNREACHABLE (UNAVAILABLE): the database server does not answer.
+
+    {"reason": "DATABASE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet db status"}}
+"""
+ERROR_REASON_FTS_QUERY_INVALID: ErrorReason.ValueType  # 162
+"""ERROR_REASON_FTS_QUERY_INVALID (INVALID_ARGUMENT): a search for words cannot be read: a quote or a bracket is left open, an
+operator has nothing to work on, or there is no word in it.
+
+    {"reason": "FTS_QUERY_INVALID", "domain": "quartet.dev", "metadata": {"position": "7", "hint": "quartet events search --help; \\"quote\\" what is meant literally"}}
+"""
+ERROR_REASON_LEDGER_APPEND_ONLY: ErrorReason.ValueType  # 163
+"""ERROR_REASON_LEDGER_APPEND_ONLY (FAILED_PRECONDITION): an event has the id already that another one was to get, and no event
+is ever changed. `row` is the event's place in the batch or the stream, from 0.
+
+    {"reason": "LEDGER_APPEND_ONLY", "domain": "quartet.dev", "metadata": {"id": "gmail:17", "row": "0", "hint": "append what has changed as an event of its own"}}
+"""
+ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 164
+"""ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE): a position lies behind the ledger's end, as when a ledger was restored from a
+backup that is older than what its readers have seen.
+
+    {"reason": "CURSOR_AHEAD", "domain": "quartet.dev", "metadata": {"position": "900", "end": "812", "hint": "quartet events consumers list"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quartet/options/v1/options.proto\x12\x12quartet.options.v1\x1a google/protobuf/descriptor.proto\"Q\n\x05Table\x12\x10\n\x08\x64\x61tabase\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12(\n\x05index\x18\x03 \x03(\x0b\x32\x19.quartet.options.v1.Index\"E\n\x05Index\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05where\x18\x03 \x01(\t\x12\x0e\n\x06unique\x18\x04 \x01(\x08\"\x86\x01\n\x06\x43olumn\x12\x13\n\x0bprimary_key\x18\x01 \x01(\x08\x12\x12\n\nreferences\x18\x02 \x01(\t\x12/\n\ton_delete\x18\x03 \x01(\x0e\x32\x1c.quartet.options.v1.OnDelete\x12\x11\n\tencrypted\x18\x04 \x01(\x08\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x05 \x01(\t*<\n\x08OnDelete\x12\x19\n\x15ON_DELETE_UNSPECIFIED\x10\x00\x12\x15\n\x11ON_DELETE_CASCADE\x10\x01:K\n\x05table\x12\x1f.google.protobuf.MessageOptions\x18\xf4\x93\x03 \x01(\x0b\x32\x19.quartet.options.v1.Table:K\n\x06\x63olumn\x12\x1d.google.protobuf.FieldOptions\x18\xf4\x93\x03 \x01(\x0b\x32\x1a.quartet.options.v1.Columnb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quartet/options/v1/options.proto\x12\x12quartet.options.v1\x1a google/protobuf/descriptor.proto\"Q\n\x05Table\x12\x10\n\x08\x64\x61tabase\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12(\n\x05index\x18\x03 \x03(\x0b\x32\x19.quartet.options.v1.Index\"E\n\x05Index\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05where\x18\x03 \x01(\t\x12\x0e\n\x06unique\x18\x04 \x01(\x08\"\x84\x01\n\x06\x43olumn\x12\x13\n\x0bprimary_key\x18\x01 \x01(\x08\x12\x12\n\nreferences\x18\x02 \x01(\t\x12/\n\ton_delete\x18\x03 \x01(\x0e\x32\x1c.quartet.options.v1.OnDelete\x12\x14\n\x07\x64\x65\x66\x61ult\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_default*<\n\x08OnDelete\x12\x19\n\x15ON_DELETE_UNSPECIFIED\x10\x00\x12\x15\n\x11ON_DELETE_CASCADE\x10\x01:K\n\x05table\x12\x1f.google.protobuf.MessageOptions\x18\xf4\x93\x03 \x01(\x0b\x32\x19.quartet.options.v1.Table:K\n\x06\x63olumn\x12\x1d.google.protobuf.FieldOptions\x18\xf4\x93\x03 \x01(\x0b\x32\x1a.quartet.options.v1.Columnb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quartet.options.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ONDELETE']._serialized_start=381
-  _globals['_ONDELETE']._serialized_end=441
+  _globals['_ONDELETE']._serialized_start=379
+  _globals['_ONDELETE']._serialized_end=439
   _globals['_TABLE']._serialized_start=90
   _globals['_TABLE']._serialized_end=171
   _globals['_INDEX']._serialized_start=173
   _globals['_INDEX']._serialized_end=242
   _globals['_COLUMN']._serialized_start=245
-  _globals['_COLUMN']._serialized_end=379
+  _globals['_COLUMN']._serialized_end=377
 # @@protoc_insertion_point(module_scope)

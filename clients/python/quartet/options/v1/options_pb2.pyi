@@ -123,7 +123,6 @@ class Column(_message.Message):
     PRIMARY_KEY_FIELD_NUMBER: _builtins.int
     REFERENCES_FIELD_NUMBER: _builtins.int
     ON_DELETE_FIELD_NUMBER: _builtins.int
-    ENCRYPTED_FIELD_NUMBER: _builtins.int
     DEFAULT_FIELD_NUMBER: _builtins.int
     primary_key: _builtins.bool
     """The field is part of the primary key; several fields of a message make a key of several columns, in their order. An `id`
@@ -133,8 +132,6 @@ class Column(_message.Message):
     """TABLE.COLUMN of the same database to which the value refers, within the zone."""
     on_delete: Global___OnDelete.ValueType
     """What becomes of the row when that one is deleted."""
-    encrypted: _builtins.bool
-    """The value is encrypted with the cluster's data key where it is stored."""
     default: _builtins.str
     """The value of a field that was left empty at creation, as text: `5`, `idle`, `claude-sonnet-4`. The field must be
     `optional`, an enum, or one whose zero no record means; it is never NULL then.
@@ -145,14 +142,15 @@ class Column(_message.Message):
         primary_key: _builtins.bool = ...,
         references: _builtins.str = ...,
         on_delete: Global___OnDelete.ValueType = ...,
-        encrypted: _builtins.bool = ...,
-        default: _builtins.str = ...,
+        default: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "default", b"default"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default", b"default", "encrypted", b"encrypted", "on_delete", b"on_delete", "primary_key", b"primary_key", "references", b"references"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "default", b"default", "on_delete", b"on_delete", "primary_key", b"primary_key", "references", b"references"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__default: _TypeAlias = _typing.Literal["default"]  # noqa: Y015
+    _WhichOneofArgType__default: _TypeAlias = _typing.Literal["_default", b"_default"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__default) -> _WhichOneofReturnType__default | None: ...
 
 Global___Column: _TypeAlias = Column  # noqa: Y015
 

@@ -1,0 +1,1 @@
+"""ProjectService: projects, tasks, agents and what was learnt, in the database `projects`."""

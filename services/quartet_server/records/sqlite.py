@@ -1,0 +1,251 @@
+"""SQLite: a file a database, a thread that writes, a few that read.
+
+WAL, so that readers and the writer do not wait for each other; synchronous=FULL, so that what was committed outlives the
+power (https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_synchronous). Nobody but the one thread writes, so
+that no write ever finds the database locked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pysqlite3
+import sqlalchemy as sa
+import sqlite_vec
+
+from quartet_server.record_errors import DatabaseBusy
+from quartet_server.records.contract import Dialect, Session, Work
+from quartet_server.records.failures import of_sqlite
+from quartet_server.records.schema import Schema
+from quartet_server.records.signals import Signals
+from quartet_server.records.writer import Pending, Writer
+
+T = TypeVar("T")
+
+MMAP_BYTES = 256 * 1024**2
+CACHE_KIB = 64 * 1024
+CHECKPOINT_PAGES = 4000
+BUSY_MILLISECONDS = 10_000
+"""How long a statement waits for another process that has the file: a backup, or a person with a shell."""
+
+
+def connect(path: Path, *, readonly: bool) -> Any:
+    """Open the file at `path`, made with mode 0600 if need be, with vectors' functions. Raises pysqlite3.Error."""
+    if not readonly:
+        path.touch(mode=0o600)
+    connection = pysqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rw'}",
+        uri=True,
+        isolation_level=None,  # transactions begin and end where this package says so
+        check_same_thread=False,
+        cached_statements=512,
+    )
+    connection.enable_load_extension(True)
+    sqlite_vec.load(connection)
+    connection.enable_load_extension(False)
+    cursor = connection.cursor()
+    settings = {
+        "busy_timeout": BUSY_MILLISECONDS,
+        "foreign_keys": "ON",
+        "cache_size": -CACHE_KIB,
+        "mmap_size": MMAP_BYTES,
+        "temp_store": "MEMORY",
+    }
+    if readonly:
+        settings["query_only"] = "ON"
+    else:
+        settings |= {"journal_mode": "WAL", "synchronous": "FULL", "wal_autocheckpoint": CHECKPOINT_PAGES}
+    for name, value in settings.items():
+        cursor.execute(f"PRAGMA {name} = {value}")
+    cursor.close()
+    return connection
+
+
+def engine(path: Path, *, readonly: bool = False) -> sa.Engine:
+    """Return SQLAlchemy's engine over one connection to the file at `path`; the statements' BEGIN and COMMIT are the caller's."""
+    return sa.create_engine(
+        "sqlite://",
+        module=pysqlite3,
+        creator=lambda: connect(path, readonly=readonly),
+        poolclass=sa.pool.StaticPool,
+        isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
+    )
+
+
+class _Writes:
+    """The transactions of the one writer."""
+
+    def __init__(
+        self, name: str, connection: sa.Connection, clock: Callable[[], float], new_id: Callable[[], str]
+    ) -> None:
+        """Write over `connection`."""
+        self._name = name
+        self._connection = connection
+        self._clock = clock
+        self._new_id = new_id
+        self._cursor = connection.connection.cursor()
+        self._now = 0
+        self._alone = True
+
+    def begin(self, first: Pending) -> None:
+        """Begin a transaction that has the file for itself."""
+        self._now = max(self._now, int(self._clock() * 1_000_000))
+        try:
+            self._cursor.execute("BEGIN IMMEDIATE")
+        except pysqlite3.Error as error:
+            raise of_sqlite(error, self._name) from error
+
+    def joins(self, pending: Pending) -> bool:
+        """Take every write: zones have rows of their own, and no locks."""
+        return True
+
+    def run(self, pending: Pending) -> None:
+        """Run a write behind a savepoint."""
+        cursor = self._cursor
+        session = Session(pending.zone, self._now, Dialect.SQLITE, self._connection, self._new_id)
+        cursor.execute("SAVEPOINT work")
+        try:
+            pending.result = pending.work(session)
+        except Exception as error:
+            pending.error = of_sqlite(error, self._name)
+            if not self._connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+                raise pending.error from error  # SQLite has undone all of it: a full disk
+            cursor.execute("ROLLBACK TO work")
+        cursor.execute("RELEASE work")
+
+    def commit(self) -> None:
+        """Make the group durable."""
+        try:
+            self._cursor.execute("COMMIT")
+        except pysqlite3.Error as error:
+            raise of_sqlite(error, self._name) from error
+
+    def rollback(self) -> None:
+        """Undo the group."""
+        with suppress(pysqlite3.Error):
+            if self._connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+                self._cursor.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Fold the log into the file and close it."""
+        with suppress(pysqlite3.Error):
+            self._cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+        self._connection.engine.dispose()
+
+
+class SqliteDatabase:
+    """A `Database` in a file; made in the event loop, closed by `close`."""
+
+    dialect = Dialect.SQLITE
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        queue: int,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+        readers: int = 4,
+    ) -> None:
+        """Open the file at `path`, whose tables are there already.
+
+        Args:
+            name: Name of the database.
+            path: Its file.
+            queue: Writes, and reads, that may wait.
+            clock: Seconds since 1970.
+            new_id: Draws ids of records.
+            readers: Threads that read.
+        """
+        self.name = name
+        self.path = path
+        self._clock = clock
+        self._new_id = new_id
+        self._signals = Signals()
+        writes = _Writes(name, engine(path).connect(), clock, new_id)
+        self.writer = Writer(name, writes, self._signals.bump, limit=queue)
+        self._limit = queue
+        self._reading = 0
+        self._readers: list[sa.Connection] = []
+        self._local = threading.local()
+        self._pool = ThreadPoolExecutor(readers, f"records-{name}-read", self._open_reader)
+
+    async def read(self, zone: str, work: Work[T]) -> T:
+        """See `Database`."""
+        if self._reading >= self._limit:
+            raise DatabaseBusy(f"{self._reading} reads wait for database {self.name} already", retry_after=0.25)
+        self._reading += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, zone, work)
+        finally:
+            self._reading -= 1
+
+    async def write(self, zone: str, work: Work[T]) -> T:
+        """See `Database`."""
+        result: T = await self.writer.write(zone, work)
+        return result
+
+    def version(self, zone: str) -> int:
+        """See `Database`."""
+        return self._signals.version(zone)
+
+    async def changed(self, zone: str, since: int, seconds: float) -> int:
+        """See `Database`."""
+        return await self._signals.changed(zone, since, seconds)
+
+    async def close(self) -> None:
+        """Let writes that wait finish, and close the file."""
+        await asyncio.to_thread(self._pool.shutdown)
+        for connection in self._readers:
+            connection.close()
+            connection.engine.dispose()
+        await self.writer.close()
+
+    def _open_reader(self) -> None:
+        connection = engine(self.path, readonly=True).connect()
+        self._local.connection = connection
+        self._local.cursor = connection.connection.cursor()
+        self._readers.append(connection)
+
+    def _read(self, zone: str, work: Work[T]) -> T:
+        connection, cursor = self._local.connection, self._local.cursor
+        session = Session(zone, int(self._clock() * 1_000_000), Dialect.SQLITE, connection, self._new_id)
+        cursor.execute("BEGIN")
+        try:
+            return work(session)
+        except Exception as error:
+            raise of_sqlite(error, self.name) from error
+        finally:
+            with suppress(pysqlite3.Error):
+                cursor.execute("ROLLBACK")
+
+
+def tables(connection: sa.Connection) -> Sequence[str]:
+    """Return the names of the tables, without SQLite's own and those whose name begins with two underscores."""
+    found = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").scalars()
+    return [name for name in found if not name.startswith(("sqlite_", "__"))]
+
+
+def prepare(path: Path, schema: Schema) -> None:
+    """Make the tables of `schema` in the file at `path`, where it has none yet."""
+    made = engine(path)
+    try:
+        with made.connect() as connection:
+            if tables(connection):
+                return
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            schema.metadata.create_all(connection)
+            for statement in schema.ddl.get(Dialect.SQLITE, ()):
+                connection.exec_driver_sql(statement)
+            connection.exec_driver_sql("COMMIT")
+    finally:
+        made.dispose()
