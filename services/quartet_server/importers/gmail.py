@@ -13,7 +13,7 @@ from typing import Any
 from quartet_server.importers import html_text, times
 from quartet_server.importers.contract import Kind, Options, Reader
 from quartet_server.importers.documents import DocumentReader
-from quartet_server.importers.faults import Faults, UnfitError
+from quartet_server.importers.faults import Faults, UnfitError, WrongKindError
 from quartet_server.importers.files import found
 from quartet_server.importers.items import Attached, Event
 from quartet_server.importers.letters import Letter, ids
@@ -24,12 +24,26 @@ _WHAT = "JSON of Gmail's API (messages.get or threads.get with format=full), a f
 _PARTS = 1000
 _DEEPEST = 30
 _HEADERS = 1000
+_BEGIN = 1 << 20
 
 
 def readers(path: Path, options: Options, faults: Faults) -> Iterator[Reader]:
     """Return a reader for each file."""
     for file in found(path, lambda one: one.endswith((".json", ".jsonl", ".ndjson")), _WHAT):
+        if not looks(file):
+            if not path.is_dir():
+                raise WrongKindError(f"{path} holds something else", f"expected {_WHAT}")
+            faults.add(file.name, "it holds no message of Gmail's API")
+            continue
         yield DocumentReader("gmail", file, faults, partial(events, options=options, faults=faults))
+
+
+def looks(path: Path) -> bool:
+    """Tell whether a file may be one of Gmail's, by its beginning."""
+    with path.open("rb") as file:
+        begin = file.read(_BEGIN)
+    keys = (b'"payload"', b'"messages"', b'"threads"', b'"raw"', b'"threadId"')
+    return not begin or (begin.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] in (b"{", b"[") and any(key in begin for key in keys))
 
 
 def events(value: Any, options: Options, faults: Faults) -> Iterator[Event]:

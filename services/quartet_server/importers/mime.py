@@ -6,6 +6,7 @@ import codecs
 import hashlib
 import re
 from collections.abc import Iterator
+from email.errors import MessageError
 from email.header import decode_header
 from email.message import Message
 
@@ -13,7 +14,7 @@ from quartet_server.importers import html_text
 from quartet_server.importers.items import Attached
 from quartet_server.importers.text import clean, kept, name
 
-BROKEN = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
+BROKEN = (MessageError, ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
 """What Python's parser of messages raises at broken ones."""
 _DEEPEST = 30
 _PARTS = 1000
@@ -25,19 +26,23 @@ def header(message: Message, key: str) -> str:
     """Return a header's text, decoded and on one line; empty when it is not there or is nothing but rubbish."""
     try:
         raw = message.get(key)
-        return decoded(str(raw)) if raw is not None else ""
     except BROKEN:
         return ""
+    return decoded(str(raw)) if raw is not None else ""
 
 
 def decoded(raw: str) -> str:
-    """Return the text of a header as it stands in a message."""
+    """Return the text of a header as it stands in a message; what cannot be decoded stays as it is."""
     raw = _FOLD.sub(" ", raw[:_HEADER])
     if "=?" not in raw:
         return clean(_utf8(raw)).strip()
-    pieces = [
-        piece if isinstance(piece, str) else text(piece, charset or "ascii") for piece, charset in decode_header(raw)
-    ]
+    try:
+        pieces = [
+            piece if isinstance(piece, str) else text(piece, charset or "ascii")
+            for piece, charset in decode_header(raw)
+        ]
+    except BROKEN:
+        return clean(_utf8(raw)).strip()
     return clean("".join(pieces)).strip()
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from quartet_server.importers.items import Called, Said, Session, Turn
 
-PART = 1 << 20
+PART = 700_000
 """Characters after which a part is handed on."""
 MESSAGES = 400
 """Messages, or tool calls, of a turn after which it is handed on in part."""

@@ -15,6 +15,8 @@ from urllib.parse import quote
 from quartet_server.importers.faults import Faults, WrongKindError
 
 Row = sqlite3.Row
+BROKEN = (sqlite3.Error, ValueError)
+"""What reading a damaged database raises; its messages may be no text, which raises in turn."""
 _PAGE = 500
 _LONGEST = 64 << 20
 _MAGIC = b"SQLite format 3\x00"
@@ -37,7 +39,7 @@ class Source:
         self._columns: dict[str, frozenset[str]] = {}
         try:
             self.tables = self._tables()
-        except sqlite3.Error as error:
+        except BROKEN as error:
             self.close()
             raise WrongKindError(f"{path} cannot be read: {error}", f"expected {what}") from error
         if missing := [table for table in tables if table not in self.tables]:
@@ -103,19 +105,21 @@ class Source:
         fields = f"rowid AS at, {self._list(table, columns)}"
         page = f"SELECT {fields} FROM {_quoted(table)} WHERE rowid > ? ORDER BY rowid LIMIT {_PAGE}"  # noqa: S608
         while True:
+            broken = ""
             try:
                 rows = self._connection.execute(page, (after,)).fetchall()
-            except sqlite3.Error as error:
+                yield from rows
+            except BROKEN as error:
+                broken = str(error)
                 rows = yield from self._singly(table, fields, after, faults)
-                if not rows:
-                    faults.add(name, f"cannot be read behind row {after}: {error}")
-                    return
-                after = rows[-1]["at"]
-                continue
-            yield from rows
-            if len(rows) < _PAGE:
+            if not rows and not broken:
+                return
+            if not rows or not isinstance(rows[-1]["at"], int) or rows[-1]["at"] <= after:
+                faults.add(name, f"cannot be read behind row {after}: {broken or 'its rows are out of order'}")
                 return
             after = rows[-1]["at"]
+            if len(rows) < _PAGE and not broken:
+                return
 
     def _singly(self, table: str, fields: str, after: int, faults: Faults) -> Generator[Row, None, list[Row]]:
         """Yield what can be read of a page that as a whole cannot; return its rowids."""
@@ -123,12 +127,12 @@ class Source:
         one = f"SELECT {fields} FROM {_quoted(table)} WHERE rowid = ?"  # noqa: S608
         try:
             found = self._connection.execute(keys, (after,)).fetchall()
-        except sqlite3.Error:
+        except BROKEN:
             return []
         for key in found:
             try:
                 row = self._connection.execute(one, (key["at"],)).fetchone()
-            except sqlite3.Error as error:
+            except BROKEN as error:
                 faults.add(f"{self.path.name}:{table}:{key['at']}", error)
                 continue
             if row is not None:
@@ -161,14 +165,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     wal = path.with_name(path.name + "-wal")
     try:
         return _tried(uri)
-    except sqlite3.Error as error:
+    except BROKEN as error:
         if wal.exists() and wal.stat().st_size:
             raise WrongKindError(
                 f"{path} cannot be opened: {error}", f"copy it together with {wal.name} to where you may write"
             ) from error
     try:  # nothing is in its WAL, so that nobody writes it and what is in the file is all of it
         return _tried(f"{uri}&immutable=1")
-    except sqlite3.Error as error:
+    except BROKEN as error:
         raise WrongKindError(f"{path} cannot be opened: {error}") from error
 
 

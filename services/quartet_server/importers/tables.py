@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 from quartet_server.importers.faults import Faults
 from quartet_server.importers.items import Item
-from quartet_server.importers.sqlite import Row, Source
+from quartet_server.importers.sqlite import BROKEN, Row, Source
 
 
 class TableReader:
@@ -36,7 +36,9 @@ class TableReader:
     @property
     def size(self) -> int:
         """About how many rows there are."""
-        return self._source.last(self._table)
+        with contextlib.suppress(*BROKEN):
+            return self._source.last(self._table)
+        return 0
 
     @property
     def position(self) -> int:
@@ -45,18 +47,21 @@ class TableReader:
 
     def resume(self, mark: str) -> None:
         """Go on behind the row of the mark."""
-        self._after = self._source.resumed(self._table, mark, self._key)
+        with contextlib.suppress(*BROKEN):
+            self._after = self._source.resumed(self._table, mark, self._key)
 
     def mark(self) -> str:
         """Return how far this is."""
-        return self._source.mark(self._table, self._after, self._key)
+        with contextlib.suppress(*BROKEN):
+            return self._source.mark(self._table, self._after, self._key)
+        return ""
 
     def read(self) -> Iterator[Item]:
         """Yield what the rows bear."""
         for row in self._source.walk(self._table, self._columns, self._faults, self._after):
             try:
                 yield from self._each(row)
-            except (ValueError, sqlite3.Error) as error:
+            except BROKEN as error:
                 self._faults.add(f"{self._source.path.name}:{self._table}:{row['at']}", error)
             self._after = row["at"]
 
