@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from harness import foreign
-from harness.importing import FIXTURES, FILES, golden, read, source
+from harness.importing import FILES, FIXTURES, golden, read, source
 from quartet_server.importers import html_text, json_stream, lines, marks, times, typedstream
 from quartet_server.importers.contract import Options
 from quartet_server.importers.faults import Faults, UnfitError, WrongKindError
@@ -104,8 +104,7 @@ def test_what_is_of_another_kind_is_refused_with_what_was_expected(kind: str, ot
     elif other == "an empty directory":
         path.mkdir()
     with pytest.raises((WrongKindError, OSError)) as raised:
-        for reader in KINDS[kind].open(path, Options(), Faults()):
-            list(reader.read())
+        read(kind, path)
     if isinstance(raised.value, WrongKindError):
         assert str(path) in str(raised.value) or str(tmp_path) in str(raised.value)
         assert raised.value.hint.startswith("expected ")
