@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from quartet_server.events.schema import SCHEMA as EVENTS
 from quartet_server.records.schema import Schema
 
-SCHEMAS: dict[str, Schema] = {}
+SCHEMAS: dict[str, Schema] = {
+    "events": EVENTS,
+}
 """By the name of the service, which is the database's too."""
 
 

@@ -2,22 +2,28 @@
 
 QuartetError
 ├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
-│                           DigestMismatch SizeMismatch FileTooLarge FtsQueryInvalid
+│                           DigestMismatch SizeMismatch FileTooLarge
+│                           ImportKeyMismatch ImportChunkInvalid FtsQueryInvalid
 ├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid CursorAhead
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid NodeRequired MountRefused
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
 │                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound VersionNotFound
 │                           WorkspaceNotFound MountNotFound RecordNotFound
+│                           SessionNotFound TurnNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists MountExists RecordExists
+│                           SessionExists AliasTaken
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
 │                           RootFixed ZoneNotEmpty ZoneDraining SecretsKeyMissing QuorumAtRisk LearnerNotReady TransferRefused
 │                           ClusterUnsupported AuthorityMissing BlobInUse ObjectsNotShared LinkChain LockLost
 │                           QuotaCrossed PrincipalRootLost MountInUse MountUnreachable SnapshotReferenced
-│                           ObjectsNotOwned ReferenceMissing RecordReferenced LedgerAppendOnly
+│                           ObjectsNotOwned ReferenceMissing RecordReferenced
+│                           TurnFinished TurnUnfinished AlreadySettled TurnNotOnPath SessionClosed
+│                           LedgerAppendOnly
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
-│                           CollectionRunning PlacementStale
+│                           CollectionRunning PlacementStale HeadMoved
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded DatabaseBusy DatabaseFull
+│                           QueueFull
 ├── Cancelled               WatchCancelled
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
 │                           ObjectStoreUnreachable CopiesUnreachable BlobUnreachable VersionsBehind
@@ -35,6 +41,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import quartet_server.agent_errors
 import quartet_server.event_errors
 import quartet_server.record_errors  # noqa: F401 - their leaves are in the tree
 from quartet_server.branches import (

@@ -62,6 +62,8 @@ SAFE_TWICE = {
     "quartet.cluster.v1.ClusterService.TransferLeadership": "whoever leads already need not take over",
     "quartet.cluster.v1.ClusterService.CreateZone": "the zone's name makes a second creation an ALREADY_EXISTS",
     "quartet.mounts.v1.MountService.Unmount": "a mount that is gone is not found again",
+    "quartet.agents.v1.AgentService.ImportSessions": "the idempotency key makes a second import the same import",
+    "quartet.agents.v1.AgentService.ImportSessionChunk": "the upload, and the part's place in it, make it the same part",
     "quartet.parsed.v1.ParsedService.PutParsed": "a second put keeps the same entry",
     "quartet.parsed.v1.ParsedService.DeleteParsed": "an entry that is gone cannot be forgotten again",
     "quartet.settings.v1.SettingsService.RotateKey": "a second rotation is one key more and no value less",

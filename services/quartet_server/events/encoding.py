@@ -71,11 +71,11 @@ def _row(event: pb.Event) -> list[Any]:
         raise _missing(event)
     given, content = event.id, event.content
     identity = given or f"{source}:{source_id}"
-    if len(identity) > 128 or not identity.isprintable():
-        check_id(identity, "id", 512)
-    if given or len(identity) > 128:
+    if given or len(identity) > 128 or not identity.isprintable():
+        check_id(source, "source", 128)
         check_id(source_id, "source_id", 384)
-    if len(source) > 32 or not source.isprintable():
+        check_id(identity, "id", 512)
+    elif len(source) > 32:
         check_id(source, "source", 128)
     if len(content) > MAX_TEXT or "\0" in content:
         check_text(content, "content")
@@ -118,6 +118,8 @@ def _row(event: pb.Event) -> list[Any]:
 def struct_json(value: struct_pb2.Struct, path: str) -> str:
     """Return a Struct as canonical JSON, as `records.documents` has it. Raises FieldInvalid."""
     fields = value.fields
+    if any(["\0" in key for key in fields]):
+        raise FieldInvalid.of(path, "has a NUL character")
     return "{" + ",".join([f"{quote(key)}:{_value(fields[key], path)}" for key in sorted(fields)]) + "}"
 
 

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quartet_server.errors import DatabaseBusy
 from quartet_server.events.appending import Appended, IdTaken, Row, append
+from quartet_server.record_errors import DatabaseBusy
 from quartet_server.records.contract import Database
 
 GROUP = 512

@@ -567,6 +567,75 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "DATABASE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet db status"}}
     """
+    ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 167
+    """ERROR_REASON_SESSION_NOT_FOUND (NOT_FOUND): no session of an agent has the label, nor the alias.
+
+        {"reason": "SESSION_NOT_FOUND", "domain": "quartet.dev", "metadata": {"label": "mom", "hint": "quartet agents sessions list"}}
+    """
+    ERROR_REASON_SESSION_EXISTS: _ErrorReason.ValueType  # 168
+    """ERROR_REASON_SESSION_EXISTS (ALREADY_EXISTS): the label is that of a session, or an alias of one.
+
+        {"reason": "SESSION_EXISTS", "domain": "quartet.dev", "metadata": {"label": "mom", "hint": "quartet agents sessions show LABEL"}}
+    """
+    ERROR_REASON_TURN_NOT_FOUND: _ErrorReason.ValueType  # 169
+    """ERROR_REASON_TURN_NOT_FOUND (NOT_FOUND): the zone has no such turn, or the session has none yet.
+
+        {"reason": "TURN_NOT_FOUND", "domain": "quartet.dev", "metadata": {"turn": "t-1"}}
+    """
+    ERROR_REASON_HEAD_MOVED: _ErrorReason.ValueType  # 170
+    """ERROR_REASON_HEAD_MOVED (ABORTED): the session is at another turn than the one that was expected; nothing was changed.
+
+        {"reason": "HEAD_MOVED", "domain": "quartet.dev", "metadata": {"label": "mom", "head": "t-2", "hint": "read the session again, and go on from where it is"}}
+    """
+    ERROR_REASON_TURN_FINISHED: _ErrorReason.ValueType  # 171
+    """ERROR_REASON_TURN_FINISHED (FAILED_PRECONDITION): the turn is completed, or has failed: nothing of it changes any more.
+
+        {"reason": "TURN_FINISHED", "domain": "quartet.dev", "metadata": {"turn": "t-1"}}
+    """
+    ERROR_REASON_TURN_UNFINISHED: _ErrorReason.ValueType  # 172
+    """ERROR_REASON_TURN_UNFINISHED (FAILED_PRECONDITION): the turn, or a tool call of it, has not ended, and has to have.
+
+        {"reason": "TURN_UNFINISHED", "domain": "quartet.dev", "metadata": {"turn": "t-1", "tool_call": "c-1", "hint": "complete the turn, or fail it"}}
+    """
+    ERROR_REASON_ALIAS_TAKEN: _ErrorReason.ValueType  # 173
+    """ERROR_REASON_ALIAS_TAKEN (ALREADY_EXISTS): the name is an alias already, or the label of a session.
+
+        {"reason": "ALIAS_TAKEN", "domain": "quartet.dev", "metadata": {"alias": "mum", "label": "mom", "hint": "quartet agents aliases list"}}
+    """
+    ERROR_REASON_IMPORT_KEY_MISMATCH: _ErrorReason.ValueType  # 174
+    """ERROR_REASON_IMPORT_KEY_MISMATCH (INVALID_ARGUMENT): an idempotency key came back with another import. `code` is
+    `idempotency_key_source_mismatch`, `idempotency_key_mode_mismatch` or `idempotency_key_payload_mismatch`.
+
+        {"reason": "IMPORT_KEY_MISMATCH", "domain": "quartet.dev", "metadata": {"code": "idempotency_key_payload_mismatch", "hint": "draw a new idempotency key for another import"}}
+    """
+    ERROR_REASON_IMPORT_CHUNK_INVALID: _ErrorReason.ValueType  # 175
+    """ERROR_REASON_IMPORT_CHUNK_INVALID (INVALID_ARGUMENT): a part of an upload is wrong, or does not fit the others. `code` is
+    one of those that AgentService.ImportSessionChunk lists.
+
+        {"reason": "IMPORT_CHUNK_INVALID", "domain": "quartet.dev", "metadata": {"code": "chunk_total_mismatch", "hint": "send the upload again under a new upload id"}}
+    """
+    ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 176
+    """ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED): the queue of a session is full, and its policy is to refuse what is new.
+
+        {"reason": "QUEUE_FULL", "domain": "quartet.dev", "metadata": {"label": "mom", "cap": "20", "hint": "quartet agents queue list LABEL"}}
+    """
+    ERROR_REASON_ALREADY_SETTLED: _ErrorReason.ValueType  # 177
+    """ERROR_REASON_ALREADY_SETTLED (FAILED_PRECONDITION): a tool call, or an item of a queue, has ended, or is not where it has to
+    be.
+
+        {"reason": "ALREADY_SETTLED", "domain": "quartet.dev", "metadata": {"tool_call": "c-1"}}
+    """
+    ERROR_REASON_TURN_NOT_ON_PATH: _ErrorReason.ValueType  # 178
+    """ERROR_REASON_TURN_NOT_ON_PATH (FAILED_PRECONDITION): a turn that a compaction names is not on the way from the root to the
+    session's head.
+
+        {"reason": "TURN_NOT_ON_PATH", "domain": "quartet.dev", "metadata": {"turn": "t-1", "hint": "quartet agents sessions show LABEL"}}
+    """
+    ERROR_REASON_SESSION_CLOSED: _ErrorReason.ValueType  # 179
+    """ERROR_REASON_SESSION_CLOSED (FAILED_PRECONDITION): the session is archived or deleted: it takes no turns.
+
+        {"reason": "SESSION_CLOSED", "domain": "quartet.dev", "metadata": {"label": "mom", "status": "archived", "hint": "quartet agents sessions update LABEL --status active"}}
+    """
     ERROR_REASON_FTS_QUERY_INVALID: _ErrorReason.ValueType  # 162
     """ERROR_REASON_FTS_QUERY_INVALID (INVALID_ARGUMENT): a search for words cannot be read: a quote or a bracket is left open, an
     operator has nothing to work on, or there is no word in it.
@@ -1129,6 +1198,75 @@ ERROR_REASON_DATABASE_UNREACHABLE: ErrorReason.ValueType  # 147
 """ERROR_REASON_DATABASE_UNREACHABLE (UNAVAILABLE): the database server does not answer.
 
     {"reason": "DATABASE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet db status"}}
+"""
+ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 167
+"""ERROR_REASON_SESSION_NOT_FOUND (NOT_FOUND): no session of an agent has the label, nor the alias.
+
+    {"reason": "SESSION_NOT_FOUND", "domain": "quartet.dev", "metadata": {"label": "mom", "hint": "quartet agents sessions list"}}
+"""
+ERROR_REASON_SESSION_EXISTS: ErrorReason.ValueType  # 168
+"""ERROR_REASON_SESSION_EXISTS (ALREADY_EXISTS): the label is that of a session, or an alias of one.
+
+    {"reason": "SESSION_EXISTS", "domain": "quartet.dev", "metadata": {"label": "mom", "hint": "quartet agents sessions show LABEL"}}
+"""
+ERROR_REASON_TURN_NOT_FOUND: ErrorReason.ValueType  # 169
+"""ERROR_REASON_TURN_NOT_FOUND (NOT_FOUND): the zone has no such turn, or the session has none yet.
+
+    {"reason": "TURN_NOT_FOUND", "domain": "quartet.dev", "metadata": {"turn": "t-1"}}
+"""
+ERROR_REASON_HEAD_MOVED: ErrorReason.ValueType  # 170
+"""ERROR_REASON_HEAD_MOVED (ABORTED): the session is at another turn than the one that was expected; nothing was changed.
+
+    {"reason": "HEAD_MOVED", "domain": "quartet.dev", "metadata": {"label": "mom", "head": "t-2", "hint": "read the session again, and go on from where it is"}}
+"""
+ERROR_REASON_TURN_FINISHED: ErrorReason.ValueType  # 171
+"""ERROR_REASON_TURN_FINISHED (FAILED_PRECONDITION): the turn is completed, or has failed: nothing of it changes any more.
+
+    {"reason": "TURN_FINISHED", "domain": "quartet.dev", "metadata": {"turn": "t-1"}}
+"""
+ERROR_REASON_TURN_UNFINISHED: ErrorReason.ValueType  # 172
+"""ERROR_REASON_TURN_UNFINISHED (FAILED_PRECONDITION): the turn, or a tool call of it, has not ended, and has to have.
+
+    {"reason": "TURN_UNFINISHED", "domain": "quartet.dev", "metadata": {"turn": "t-1", "tool_call": "c-1", "hint": "complete the turn, or fail it"}}
+"""
+ERROR_REASON_ALIAS_TAKEN: ErrorReason.ValueType  # 173
+"""ERROR_REASON_ALIAS_TAKEN (ALREADY_EXISTS): the name is an alias already, or the label of a session.
+
+    {"reason": "ALIAS_TAKEN", "domain": "quartet.dev", "metadata": {"alias": "mum", "label": "mom", "hint": "quartet agents aliases list"}}
+"""
+ERROR_REASON_IMPORT_KEY_MISMATCH: ErrorReason.ValueType  # 174
+"""ERROR_REASON_IMPORT_KEY_MISMATCH (INVALID_ARGUMENT): an idempotency key came back with another import. `code` is
+`idempotency_key_source_mismatch`, `idempotency_key_mode_mismatch` or `idempotency_key_payload_mismatch`.
+
+    {"reason": "IMPORT_KEY_MISMATCH", "domain": "quartet.dev", "metadata": {"code": "idempotency_key_payload_mismatch", "hint": "draw a new idempotency key for another import"}}
+"""
+ERROR_REASON_IMPORT_CHUNK_INVALID: ErrorReason.ValueType  # 175
+"""ERROR_REASON_IMPORT_CHUNK_INVALID (INVALID_ARGUMENT): a part of an upload is wrong, or does not fit the others. `code` is
+one of those that AgentService.ImportSessionChunk lists.
+
+    {"reason": "IMPORT_CHUNK_INVALID", "domain": "quartet.dev", "metadata": {"code": "chunk_total_mismatch", "hint": "send the upload again under a new upload id"}}
+"""
+ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 176
+"""ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED): the queue of a session is full, and its policy is to refuse what is new.
+
+    {"reason": "QUEUE_FULL", "domain": "quartet.dev", "metadata": {"label": "mom", "cap": "20", "hint": "quartet agents queue list LABEL"}}
+"""
+ERROR_REASON_ALREADY_SETTLED: ErrorReason.ValueType  # 177
+"""ERROR_REASON_ALREADY_SETTLED (FAILED_PRECONDITION): a tool call, or an item of a queue, has ended, or is not where it has to
+be.
+
+    {"reason": "ALREADY_SETTLED", "domain": "quartet.dev", "metadata": {"tool_call": "c-1"}}
+"""
+ERROR_REASON_TURN_NOT_ON_PATH: ErrorReason.ValueType  # 178
+"""ERROR_REASON_TURN_NOT_ON_PATH (FAILED_PRECONDITION): a turn that a compaction names is not on the way from the root to the
+session's head.
+
+    {"reason": "TURN_NOT_ON_PATH", "domain": "quartet.dev", "metadata": {"turn": "t-1", "hint": "quartet agents sessions show LABEL"}}
+"""
+ERROR_REASON_SESSION_CLOSED: ErrorReason.ValueType  # 179
+"""ERROR_REASON_SESSION_CLOSED (FAILED_PRECONDITION): the session is archived or deleted: it takes no turns.
+
+    {"reason": "SESSION_CLOSED", "domain": "quartet.dev", "metadata": {"label": "mom", "status": "archived", "hint": "quartet agents sessions update LABEL --status active"}}
 """
 ERROR_REASON_FTS_QUERY_INVALID: ErrorReason.ValueType  # 162
 """ERROR_REASON_FTS_QUERY_INVALID (INVALID_ARGUMENT): a search for words cannot be read: a quote or a bracket is left open, an

@@ -182,7 +182,7 @@ class Event(_message.Message):
     reply_to: _builtins.str
     """Id of the event that it answers, which need not be in the ledger. At most 512 bytes."""
     content: _builtins.str
-    """What was said, as text; may be empty. All of it is searched with SQLite, the first 150,000 characters with PostgreSQL."""
+    """What was said, as text; may be empty. An event has at most 1,000,000 bytes in all. All of it is searched with SQLite, the first 150,000 characters with PostgreSQL."""
     content_type: _builtins.str
     """What `content` is: text, html, or a word of the source's own. At most 128 bytes."""
     from_channel: _builtins.str

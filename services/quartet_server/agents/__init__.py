@@ -1,0 +1,1 @@
+"""The agents ledger: sessions, the tree of turns, messages, tool calls, artifacts, queues, imports."""
