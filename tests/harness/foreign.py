@@ -66,7 +66,29 @@ _AT = 1_769_904_000
 
 def chat_db(path: Path) -> Path:
     """A chat.db of macOS, in WAL mode as the real one: a dialogue and a group."""
-    columns = ["ROWID", "guid", "text", "attributedBody", "handle_id", "date", "is_from_me", "type", "service", "associated_message_guid", "associated_message_type", "associated_message_emoji", "reply_to_guid", "thread_originator_guid", "group_action_type", "other_handle", "group_title", "item_type", "message_action_type", "destination_caller_id", "date_edited"]
+    columns = [
+        "ROWID",
+        "guid",
+        "text",
+        "attributedBody",
+        "handle_id",
+        "date",
+        "is_from_me",
+        "type",
+        "service",
+        "associated_message_guid",
+        "associated_message_type",
+        "associated_message_emoji",
+        "reply_to_guid",
+        "thread_originator_guid",
+        "group_action_type",
+        "other_handle",
+        "group_title",
+        "item_type",
+        "message_action_type",
+        "destination_caller_id",
+        "date_edited",
+    ]
 
     def message(number: int, guid: str, **values: object) -> tuple[object, ...]:
         given: dict[str, object] = {"handle_id": 1, "date": nanoseconds(_AT + 60 * number), "service": "iMessage"}

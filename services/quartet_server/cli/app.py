@@ -19,6 +19,7 @@ from quartet_server.cli import (
     contents,
     demo,
     files,
+    importing,
     maintenance,
     mounts,
     nodes,
@@ -74,6 +75,7 @@ def create(environ: Mapping[str, str]) -> App:
     workspaces.register(app)
     mounts.register(app)
     nodes.register(app)
+    importing.register(app)
     demo.register(app)
     return app
 

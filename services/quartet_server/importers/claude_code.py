@@ -124,7 +124,7 @@ class ClaudeLog(LogReader):
     def _turn(self, book: Book, line: Line) -> str:
         """Return the turn a line belongs to; one in which somebody asks, or that sums up, begins another."""
         parent = self._before(book, line.parent) or (book.head if line.parent else "")
-        if not line.asks and not line.summary and parent:
+        if not line.asks and not line.summary and parent and not book.crowded(parent):
             return parent
         turn = Turn(
             id=fit_id(f"{_SOURCE}:{line.uuid}"),

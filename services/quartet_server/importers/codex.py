@@ -111,7 +111,7 @@ class CodexLog(LogReader):
     def _item(self, entry: Entry, at: int) -> Iterator[Item]:
         book, id_ = self._at_book(at), f"{self._session}:{entry.number}"
         asks = entry.kind == "said" and entry.role == "user" and not entry.given
-        if asks or not book.head or entry.kind == "compacted":
+        if asks or not book.head or entry.kind == "compacted" or book.crowded(book.head):
             turn = Turn(id=fit_id(f"{_SOURCE}:{id_}"), started_at=at, parent_id=book.head, workspace=self._cwd)
             if entry.kind == "compacted" and book.head:
                 turn.compaction = cut(entry.text, {}, _SAID) or "(empty)"

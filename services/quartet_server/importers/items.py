@@ -117,8 +117,8 @@ class Called:
     Attributes:
         message_id: The message that asked for it; may be empty.
         params: What it was given.
-        result: What it answered; empty while it runs.
-        status: `pending`, `running`, `completed` or `failed`.
+        result: What it answered.
+        error: Why it failed.
     """
 
     id: str
@@ -128,7 +128,7 @@ class Called:
     message_id: str = ""
     result: str = ""
     error: str = ""
-    status: str = "pending"
+    failed: bool = False
     completed_at: int | None = None
     spawned_session: str = ""
 

@@ -11,6 +11,8 @@ PART = 700_000
 MESSAGES = 400
 """Messages, or tool calls, of a turn after which it is handed on in part."""
 TURNS = 2000
+CROWDED = 5000
+"""Messages, or tool calls, after which a turn goes on in another one: the ledger takes 10,000."""
 
 
 class Book:
@@ -26,6 +28,7 @@ class Book:
         self._turns: dict[str, Turn] = {}
         self._pending: dict[str, tuple[str, Called]] = {}
         self._known: dict[str, Turn] = {}
+        self._counts: dict[str, int] = {}
         self._ids: set[str] = set()
         self._held = self._parts = 0
         self.head = ""
@@ -37,7 +40,7 @@ class Book:
 
     def begin(self, turn: Turn) -> None:
         """Open a turn and go on there."""
-        self._known[turn.id] = replace(turn, messages=[], calls=[], compaction=None)
+        self._known[turn.id] = replace(turn, compaction=None)
         self._turns[turn.id] = turn
         self._held += len(turn.compaction or "")
         self._session.updated_at = max(self._session.updated_at, turn.started_at)
@@ -53,40 +56,45 @@ class Book:
         """Tell whether a turn was begun."""
         return id_ in self._known
 
+    def crowded(self, id_: str) -> bool:
+        """Tell whether a turn has so much in it that another should go on for it."""
+        return self._counts.get(id_, 0) >= CROWDED
+
     def say(self, turn: str, said: Said) -> None:
         """Add a message; one that the session has already is not added again."""
-        if said.id in self._ids:
-            return
-        self._ids.add(said.id)
-        self.turn(turn).messages.append(said)
-        self._held += len(said.content) + len(said.thinking)
-        self._ended(turn, said.created_at)
+        if self._new(turn, said.id):
+            self.turn(turn).messages.append(said)
+            self._held += len(said.content) + len(said.thinking)
+            self._seen(turn, said.created_at)
 
     def call(self, turn: str, called: Called) -> None:
-        """Add a tool call that has not answered; one that the session has already is not added again."""
-        if called.id in self._ids:
-            return
-        self._ids.add(called.id)
-        self._pending[called.id] = (turn, called)
-        self.turn(turn).calls.append(called)
-        self._held += len(str(called.params))
-        self._ended(turn, called.started_at)
+        """Note that a tool was called; it is added when it answers."""
+        if self._new(turn, called.id):
+            self._pending[called.id] = (turn, called)
+            self._held += len(str(called.params))
+            self._seen(turn, called.started_at)
 
-    def answer(self, call: str, result: str, at: int, *, failed: bool = False, spawned: str = "") -> str:
+    def answer(self, call: str, result: str, at: int, *, failed: bool = False) -> str:
         """Say how a tool call ended; return the turn it is of, empty for one that nobody asked for."""
         turn, called = self._pending.pop(call, ("", None))
         if called is None:
             return ""
-        called.status = "failed" if failed else "completed"
+        called.failed = failed
         called.error, called.result = (result, "") if failed else ("", result)
-        called.completed_at, called.spawned_session = max(at, called.started_at), spawned
-        if all(one is not called for one in self.turn(turn).calls):
-            self.turn(turn).calls.append(called)  # it was handed on before it had ended
+        called.completed_at = max(at, called.started_at)
+        self.turn(turn).calls.append(called)
         self._held += len(result)
-        self._ended(turn, at)
+        self._seen(turn, at)
         return turn
 
-    def _ended(self, id_: str, at: int) -> None:
+    def _new(self, turn: str, id_: str) -> bool:
+        if id_ in self._ids:
+            return False
+        self._ids.add(id_)
+        self._counts[turn] = self._counts.get(turn, 0) + 1
+        return True
+
+    def _seen(self, id_: str, at: int) -> None:
         turn = self.turn(id_)
         turn.completed_at = max(turn.completed_at or turn.started_at, at)
         self._session.updated_at = max(self._session.updated_at, at)
@@ -100,23 +108,29 @@ class Book:
     def part(self) -> Session:
         """Return what is new since the part before."""
         self._parts += 1
-        fingerprint = f"part-{self._parts}"
-        session = replace(self._session, turns=self._taken(), final=False, fingerprint=fingerprint)
+        session = replace(self._session, turns=self._taken(), final=False, fingerprint=f"part-{self._parts}")
         self._turns, self._held = {}, 0
         return session
 
     def end(self, fingerprint: str) -> Session | None:
-        """Return the last part; None for a session in which nothing was said."""
+        """Return the last part; None for a session in which nothing was said.
+
+        A tool that did not answer has failed; but in the last turn it may answer yet, so that it is not told.
+        """
         if not self.head:
             return None
+        for turn, called in self._pending.values():
+            if turn != self.head:
+                called.failed, called.error = True, "the log has no answer"
+                self.turn(turn).calls.append(called)
         self.turn(self.head)
         turns = self._taken()
         if turns[-1].id != self.head:  # the session ends there, though something else came later
-            turns.append(replace(self._known[self.head]))
+            turns.append(replace(self._known[self.head], messages=[], calls=[]))
         return replace(self._session, turns=turns, final=True, fingerprint=fingerprint)
 
     def _taken(self) -> list[Turn]:
-        """Return the turns in their order; of the one that goes on, what is asked of tools stays until they answer."""
         for turn in self._turns.values():
+            turn.calls.sort(key=lambda called: called.started_at)
             self._known[turn.id] = replace(turn, messages=[], calls=[], compaction=None)
         return list(self._turns.values())

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 from urllib.parse import quote
 
 from quartet_server.importers.faults import Faults, WrongKindError
 
 Row = sqlite3.Row
+T = TypeVar("T")
 BROKEN = (sqlite3.Error, ValueError)
 """What reading a damaged database raises; its messages may be no text, which raises in turn."""
 _PAGE = 500
@@ -75,9 +77,9 @@ class Source:
             self._columns[table] = frozenset(row["name"] for row in rows)
         return self._columns[table]
 
-    def count(self, table: str) -> int:
-        """Return how many rows a table has. Raises sqlite3.Error."""
-        return int(self._connection.execute(f"SELECT count(*) FROM {_quoted(table)}").fetchone()[0])  # noqa: S608
+    def state(self, ask: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what `ask` reads. Raises sqlite3.Error."""
+        return ask(self._connection)
 
     def last(self, table: str) -> int:
         """Return the greatest rowid of a table; 0 when it is empty. Raises sqlite3.Error."""
