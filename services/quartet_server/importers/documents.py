@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,18 @@ class DocumentReader(WholeReader):
         """Read `path`; `each` yields what a value bears, and raises UnfitError."""
         super().__init__(kind, path, faults)
         self._each = each
+
+    def resume(self, mark: str) -> None:
+        """Read nothing when the file is as it was, to the last byte: what is in its middle may have changed."""
+        self._done = bool(mark) and mark == self._digest()
+
+    def mark(self) -> str:
+        """Return a digest of the file, when all of it is read."""
+        return self._digest() if self._done else ""
+
+    def _digest(self) -> str:
+        with self._path.open("rb") as file:
+            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
     def _items(self) -> Iterator[Item]:
         with self._path.open("rb") as file:
