@@ -68,6 +68,7 @@ class Call(aio.ServicerContext[Any, Any]):
     _cancelled = False
     _done = False
     _callbacks: list[Callable[[Any], None]] | None = None
+    _auth: Mapping[str, Iterable[bytes]] | None = None
 
     def __init__(self, stream: Stream, method: Method, starts: Starts, over: Callable[[Call], None]) -> None:
         """Make the context of the call that came on `stream`; `over` is called when its task has ended."""
@@ -103,8 +104,12 @@ class Call(aio.ServicerContext[Any, Any]):
         return self.stream.connection.peer.identity_key()
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        """Return what the caller's certificate says; the same object for all calls of a connection."""
-        return self.stream.connection.peer.auth
+        """Return what the caller's certificate says; the same object for all calls of a connection, but for those vouched for."""
+        return self.stream.connection.peer.auth if self._auth is None else self._auth
+
+    def vouch(self, auth: Mapping[str, Iterable[bytes]]) -> None:
+        """Say what `auth_context` returns from now on: what the certificate says of the one for whom the caller calls."""
+        self._auth = auth
 
     # messages
 

@@ -18,6 +18,7 @@ from raftmeta.serving import CallLimits
 
 SERVICES = (
     "cluster",
+    "events",
     "files",
     "maintenance",
     "mounts",

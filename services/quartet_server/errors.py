@@ -3,6 +3,7 @@
 QuartetError
 ├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
 │                           DigestMismatch SizeMismatch FileTooLarge
+│                           FilterInvalid ColumnUnknown ColumnUnusable FilterTypeMismatch BatchTooLarge MaskInvalid
 │                           ImportKeyMismatch ImportChunkInvalid FtsQueryInvalid
 ├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid CursorAhead
 ├── Unauthenticated         CertificateRequired
@@ -19,7 +20,7 @@ QuartetError
 │                           QuotaCrossed PrincipalRootLost MountInUse MountUnreachable SnapshotReferenced
 │                           ObjectsNotOwned ReferenceMissing RecordReferenced
 │                           TurnFinished TurnUnfinished AlreadySettled TurnNotOnPath SessionClosed
-│                           LedgerAppendOnly
+│                           MoveRefused LedgerAppendOnly
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
 │                           CollectionRunning PlacementStale HeadMoved
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded DatabaseBusy DatabaseFull
@@ -28,9 +29,11 @@ QuartetError
 ├── Unavailable             NoLeader NodeStopping NodeNotReady OutcomeUnknown MetastoreUnreachable
 │                           ObjectStoreUnreachable CopiesUnreachable BlobUnreachable VersionsBehind
 │                           DatabaseUnreachable
+│                           ZoneMoved ZoneMoving ZoneHomeDown
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
 ├── DataLoss                StoreCorrupt BlobCorrupt ContentLost SnapshotDamaged DatabaseDamaged
+│                           RowsDamaged
 └── Internal                InternalFault
 
 A branch has a status code, a leaf has a reason: the one of `quartet.errors.v1.ErrorReason` whose name it bears.
@@ -43,6 +46,7 @@ from collections.abc import Iterator
 
 import quartet_server.agent_errors
 import quartet_server.event_errors
+import quartet_server.placement_errors
 import quartet_server.record_errors  # noqa: F401 - their leaves are in the tree
 from quartet_server.branches import (
     Aborted as Aborted,

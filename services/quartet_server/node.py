@@ -24,12 +24,14 @@ from quartet_server.cluster import service as cluster
 from quartet_server.config import Config, Serve
 from quartet_server.config import Objects as Blobs
 from quartet_server.domain import Domain, Resources
+from quartet_server.events import service as events
 from quartet_server.files import service as files
 from quartet_server.files.contents.holding import HeldByFiles
 from quartet_server.files.mounting import MountedFiles
 from quartet_server.health import Health
 from quartet_server.http import HttpPort, application
 from quartet_server.maintenance import service as maintenance
+from quartet_server.meta.times import timestamps
 from quartet_server.mounts import service as mounts
 from quartet_server.objects import service as objects
 from quartet_server.objects.alone import SHARED, OneNodesBlobs
@@ -48,8 +50,11 @@ from quartet_server.objects.replicas.metrics import ReplicaCollector
 from quartet_server.objects.replicas.opening import Replication, settings_of
 from quartet_server.objects.replicas.status import ReplicaService
 from quartet_server.parsed import service as parsed
+from quartet_server.placement.opening import Placement
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
+from quartet_server.records.contract import Databases
+from quartet_server.records.engine import FOLDER as RECORDS
 from quartet_server.records.engine import OpenDatabases, open_databases
 from quartet_server.removal import Removed, refuse_removed
 from quartet_server.rpc import port
@@ -74,6 +79,7 @@ from raftmeta.tls import TlsFiles, grpc_channel_credentials
 
 DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "cluster": cluster.start,
+    "events": events.start,
     "files": files.start,
     "maintenance": maintenance.start,
     "mounts": mounts.start,
@@ -189,7 +195,9 @@ class RunningNode:
         if blobs is not None and stores is not None:
             self.blobs = blobs = MountedBlobs(blobs, stores)
         self.records = await self._open_records()
-        domains = await self._start_domains(server, blobs, local, stores)
+        databases, names = await self._start_placement(server, interceptor, tls)
+        foreign += names
+        domains = await self._start_domains(server, blobs, local, stores, databases)
         health = Health([*(name for domain in domains for name in domain.names), *foreign])
         health.add_to(server)
         await server.start()
@@ -280,6 +288,31 @@ class RunningNode:
         schemas = schemas_for(self.config.services)
         return await open_databases(self.config, schemas, self._undo) if schemas else None
 
+    async def _start_placement(
+        self, server: aio.Server, interceptor: CallInterceptor, tls: TlsFiles | None
+    ) -> tuple[Databases | None, tuple[str, ...]]:
+        """Begin to give zones homes; return the databases as services may use them, and the services that come with it."""
+        records, member = self.records, self.member
+        if records is None or records.shared:
+            return records, ()
+        disk = await asyncio.to_thread(store_id, self.config.serve.data_dir / RECORDS)
+        placement = Placement(
+            self.metastore,
+            self.config.serve.name,
+            disk,
+            records,
+            records.schemas,
+            (lambda: ()) if member is None else lambda: member.status().members.values(),
+            credentials=(lambda: grpc_channel_credentials(tls)) if tls is not None else (lambda: None),
+            now=timestamps(time.time),
+            monotonic=time.monotonic,
+        )
+        interceptor.forwarding = placement.forwarding
+        placement.add_to(server)
+        placement.start()
+        self._undo.push_async_callback(placement.close)
+        return placement.databases, (placement.service.name,)
+
     def _start_upkeep(self, local: BlobStore, holders: Sequence[Holder]) -> Upkeep:
         """Begin to look after the node's own share of the blobs, of which pins and `holders` keep some."""
         upkeep = Upkeep(
@@ -299,7 +332,12 @@ class RunningNode:
         return upkeep
 
     async def _start_domains(
-        self, server: aio.Server, blobs: BlobStore | None, local: BlobStore | None, stores: OpenStores | None
+        self,
+        server: aio.Server,
+        blobs: BlobStore | None,
+        local: BlobStore | None,
+        stores: OpenStores | None,
+        databases: Databases | None,
     ) -> list[Domain]:
         holders = self._holders(blobs) if blobs is not None else ()
         resources = Resources(
@@ -316,7 +354,7 @@ class RunningNode:
             new_id=new_id,
             mounts=stores,
             registry=self.registry,
-            records=self.records,
+            records=databases,
         )
         domains = []
         for name in self.config.services:

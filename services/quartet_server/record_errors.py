@@ -6,6 +6,7 @@ from quartet_server.branches import (
     AlreadyExists,
     DataLoss,
     FailedPrecondition,
+    InvalidArgument,
     NotFound,
     ResourceExhausted,
     Unavailable,
@@ -42,3 +43,27 @@ class DatabaseUnreachable(Unavailable, hint="quartet db status"):
 
 class DatabaseDamaged(DataLoss, hint="quartet restore DIR"):
     """What a database has on its disk is not what was written."""
+
+
+class FilterInvalid(InvalidArgument, hint='write it like: status = open AND title = "draft*"'):
+    """A filter is not written as AIP-160 says, or is larger than its limits."""
+
+
+class ColumnUnknown(InvalidArgument):
+    """A filter or an order names a column that the record does not have."""
+
+
+class ColumnUnusable(InvalidArgument):
+    """A column cannot be filtered so, or not be ordered by."""
+
+
+class FilterTypeMismatch(InvalidArgument):
+    """A filter compares a column with a value of another type."""
+
+
+class BatchTooLarge(InvalidArgument, hint="send fewer items at once"):
+    """A batch has more items, or more bytes, than it may have."""
+
+
+class MaskInvalid(InvalidArgument, hint="name fields that may be updated, or leave the mask empty"):
+    """An update mask names what cannot be updated."""

@@ -18,7 +18,7 @@ from quartet_server.records.ids import Ids
 from quartet_server.records.schema import Schema, schema
 from quartet_server.records.sqlite import SqliteDatabase, prepare
 
-from harness.served import served
+from harness.served import away, served
 
 
 def _notes(metadata: sa.MetaData) -> None:
@@ -57,8 +57,12 @@ class Opening:
     """Opens databases of a driver in a test's folder."""
 
     def __init__(self, driver: str, folder: Path, clock: Callable[[], float], undo: AsyncExitStack) -> None:
-        """Open databases of `driver`, below `folder`; `undo` ends what was begun."""
-        self.driver = driver
+        """Open databases of `driver`, below `folder`; `undo` ends what was begun.
+
+        With `-away` behind the driver's name services are called through a node that is not the home of any zone.
+        """
+        self.driver, _, away = driver.partition("-")
+        self.away = bool(away)
         self._folder = folder
         self._clock = clock
         self._undo = undo
@@ -70,7 +74,7 @@ class Opening:
         return opened
 
     async def served(self, made: Schema, start: Callable[[Resources], Awaitable[Domain]]) -> aio.Channel:
-        """Return a channel to a domain service over an empty database of the schema `made`.
+        """Return a channel to a domain service over an empty database of the schema `made`, or to another node if `away`.
 
         The zone of a call is what its metadata `quartet-zone` says, as ever.
         """
@@ -85,7 +89,10 @@ class Opening:
             new_id=lambda: uuid.uuid4().hex,
             records=databases,
         )
-        address = await self._undo.enter_async_context(served([await start(resources)]))
+        domain = await start(resources)
+        address = await self._undo.enter_async_context(served([domain]))
+        if self.away:
+            address = await self._undo.enter_async_context(away([domain], address))
         options = [("grpc.max_receive_message_length", 64 * 1024**2)]
         return await self._undo.enter_async_context(aio.insecure_channel(address, options=options))
 

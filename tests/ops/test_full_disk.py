@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 from harness.fleet import Fleet, ServedNode
 from harness.http import get
+from harness.volumes import fill, small_volume
 from harness.workload import Workload
 from quartet import CallError, Client
 
@@ -20,27 +19,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def volume(tmp_path: Path) -> Iterator[Path]:
     """A file system of 48 MiB."""
-    path = tmp_path / "volume"
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(path)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    try:
+    with small_volume(tmp_path / "volume", 48) as path:
         yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-
-
-def _fill(volume: Path) -> Path:
-    """Leave not a byte."""
-    filler = volume / "filler"
-    for size in (1 << 20, 4096, 1):
-        with contextlib.suppress(OSError), filler.open("ab", buffering=0) as out:
-            while out.write(bytes(size)) == size:
-                pass
-    return filler
 
 
 def _write_until_refused(client: Client, made: list[str]) -> str:
@@ -68,7 +48,7 @@ async def test_a_node_whose_disk_is_full_says_so_reads_on_and_recovers(tmp_path:
     with fleet, fleet.client() as client:
         with Workload(fleet) as load:
             load.more(20)
-        filler = _fill(volume)
+        filler = fill(volume)
         made: list[str] = []
         assert _write_until_refused(client, made) in ("STORE_FULL", "OUTCOME_UNKNOWN")
         assert _write_until_refused(client, made) == "STORE_FULL"  # known by now, and said before anything is tried
@@ -94,7 +74,7 @@ async def test_a_leader_whose_disk_is_full_gives_way_and_catches_up_when_there_i
             client.cluster.transfer_leadership("n1")
         with Workload(fleet) as load:
             load.more(20)
-            filler = _fill(volume)
+            filler = fill(volume)
             await _await_read_only(poor, True)
             assert fleet.leader() is not poor
             load.more(30)

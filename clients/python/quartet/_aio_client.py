@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from quartet._aio_cluster import AsyncCluster
+from quartet._aio_events import AsyncEvents
 from quartet._aio_files import AsyncFiles
 from quartet._aio_maintenance import AsyncMaintenance
 from quartet._aio_mounts import AsyncMounts
@@ -68,6 +69,7 @@ class AsyncClient:
         self.snapshots = AsyncSnapshots(self._transport)
         self.cluster = AsyncCluster(self._transport)
         self.maintenance = AsyncMaintenance(self._transport)
+        self.events = AsyncEvents(self._transport)
         self.versions = AsyncVersions(self._transport)
         self.workspaces = AsyncWorkspaces(self._transport)
         self.mounts = AsyncMounts(self._transport)

@@ -75,6 +75,16 @@ class AsyncCluster:
         """Read a zone."""
         return await self._transport.call(lambda at: at.cluster.GetZone, pb.GetZoneRequest(name=name), safe=True)
 
+    async def move_zone(self, name: str, home: str) -> pb.Zone:
+        """Begin to move a zone's records to the node `home`; `get_zone` tells how far it is."""
+        request = pb.MoveZoneRequest(name=name, home=home)
+        return await self._transport.call(lambda at: at.cluster.MoveZone, request, safe=True)
+
+    async def stop_zone_move(self, name: str) -> pb.Zone:
+        """Give up a move that has not reached its end."""
+        request = pb.StopZoneMoveRequest(name=name)
+        return await self._transport.call(lambda at: at.cluster.StopZoneMove, request, safe=False)
+
     async def list_zones(self) -> Sequence[pb.Zone]:
         """Read all zones, by name."""
         return (await self._transport.call(lambda at: at.cluster.ListZones, pb.ListZonesRequest(), safe=True)).zones

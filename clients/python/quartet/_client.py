@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from quartet._cluster import Cluster
+from quartet._events import Events
 from quartet._files import Files
 from quartet._maintenance import Maintenance
 from quartet._memory import MEMORY, MemoryNode
@@ -39,6 +40,7 @@ class Client:
         snapshots: Directories as they were.
         cluster: Nodes, leadership and zones.
         maintenance: Collection, checks, and what takes how much room.
+        events: The ledger of what came in, went out or was seen.
         versions: What files were before.
         workspaces: Directories that have a name.
         mounts: Stores of blobs at directories.
@@ -94,6 +96,7 @@ class Client:
         self.snapshots = Snapshots(self._transport)
         self.cluster = Cluster(self._transport)
         self.maintenance = Maintenance(self._transport)
+        self.events = Events(self._transport)
         self.versions = Versions(self._transport)
         self.workspaces = Workspaces(self._transport)
         self.mounts = Mounts(self._transport)

@@ -18,6 +18,7 @@ from quartet_server.cli import (
     cluster,
     contents,
     demo,
+    events,
     files,
     importing,
     maintenance,
@@ -35,6 +36,7 @@ from quartet_server.cli import (
     watch,
     workspaces,
     xattrs,
+    zones,
 )
 from quartet_server.cli.output import CommandError, say
 from quartet_server.sources import Sources
@@ -75,6 +77,8 @@ def create(environ: Mapping[str, str]) -> App:
     workspaces.register(app)
     mounts.register(app)
     nodes.register(app)
+    zones.register(app)
+    events.register(app)
     importing.register(app)
     demo.register(app)
     return app

@@ -102,7 +102,7 @@ def register(app: App) -> None:
                         if kind == "cortex":
                             whole = not (limit or since or source)
                             more = unify(ledger, path, tally, links=links, drop_source=drop_source, whole=whole)
-                        ledger.report(f"{kind}:", incremental=not full, progress=_numbers(tally))
+                        ledger.report(kind, incremental=not full, progress=_numbers(tally))
         except WrongKindError as error:
             raise CommandError(printable(str(error)), printable(error.hint)) from error
         except Unverified as error:

@@ -1,4 +1,4 @@
-"""`quartet node|zone`: who is in the cluster, and which tenants it serves."""
+"""`quartet node`: who is in the cluster."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ _ROLE = "NODE_ROLE_"
 def register(app: App) -> None:
     """Add the commands to `app`."""
     node = App(name="node", help="Members of the cluster.")
-    zone = App(name="zone", help="Zones (tenants) of the cluster.")
-    for sub in (node, zone):
-        app.command(sub)
+    app.command(node)
 
     @node.command(name="list")
     def list_nodes(*, endpoints: Endpoints = None, output: Output = "table") -> None:
@@ -110,37 +108,6 @@ def register(app: App) -> None:
         else:
             say(f"{name}, member {gone.id}, is removed; its data directory is of no further use")
 
-    @zone.command(name="list")
-    def list_zones(*, endpoints: Endpoints = None, output: Output = "table") -> None:
-        """List the zones.
-
-        **Example**: `quartet zone list`
-        """
-        with connected(endpoints) as client:
-            rows = [_zone(one) for one in client.cluster.list_zones()]
-        if output == "json":
-            print_json(rows)
-        else:
-            print_table(rows, ("name", "home", "create_time"))
-
-    @zone.command(name="create")
-    def create_zone(
-        name: str,
-        /,
-        *,
-        home: Annotated[str, Parameter(help="Node where its records live; default: the one that is called.")] = "",
-        endpoints: Endpoints = None,
-        output: Output = "table",
-    ) -> None:
-        """Create a zone.
-
-        **Example**: `quartet zone create red`
-        """
-        with connected(endpoints) as client:
-            made = client.cluster.create_zone(name, home)
-        if output == "json":
-            print_json(_zone(made))
-
 
 def _node(node: pb.Node) -> dict[str, Any]:
     return {
@@ -153,13 +120,4 @@ def _node(node: pb.Node) -> dict[str, Any]:
         "peer_address": node.peer_address,
         "version": node.version,
         "start_time": node.start_time.ToJsonString() if node.HasField("start_time") else None,
-    }
-
-
-def _zone(zone: pb.Zone) -> dict[str, Any]:
-    return {
-        "name": zone.name,
-        "home": zone.home,
-        "create_time": zone.create_time.ToJsonString() if zone.HasField("create_time") else None,
-        "revision": zone.revision,
     }

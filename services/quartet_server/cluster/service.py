@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Callable
 from importlib import metadata
 from typing import Any
@@ -200,6 +201,17 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
     async def ListZones(self, request: pb.ListZonesRequest, context: Context) -> pb.ListZonesResponse:
         """Read all zones that the caller may act in."""
         return await zones.every(self._store, certified_zones(context.auth_context()))
+
+    async def MoveZone(self, request: pb.MoveZoneRequest, context: Context) -> pb.Zone:
+        """Have a zone move."""
+        demand_operator(context, "moving a zone")
+        target = topology.find(self._cluster().status(), request.home)
+        return await zones.move(self._store, request.name, target.name, secrets.token_hex(8), self._now())
+
+    async def StopZoneMove(self, request: pb.StopZoneMoveRequest, context: Context) -> pb.Zone:
+        """Have a zone stay."""
+        demand_operator(context, "stopping the move of a zone")
+        return await zones.stop_move(self._store, request.name)
 
     def _cluster(self) -> ClusterMember:
         if self._member is None:

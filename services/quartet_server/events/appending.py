@@ -28,7 +28,7 @@ class Appended(NamedTuple):
     created: bool
 
 
-class IdTaken(Exception):
+class IdTakenError(Exception):
     """The row at `place` has the id of an event that has another source or source id; nothing of its batch was appended."""
 
     def __init__(self, place: int) -> None:
@@ -38,7 +38,7 @@ class IdTaken(Exception):
 
 
 def append(session: Session, rows: Sequence[Row]) -> list[Appended]:
-    """Append what is not in the ledger yet, and return what became of each row, in their order. Raises IdTaken.
+    """Append what is not in the ledger yet, and return what became of each row, in their order. Raises IdTakenError.
 
     The rows get their zone, their position and, where they have none, the time of receipt.
     """
@@ -66,7 +66,7 @@ def append(session: Session, rows: Sequence[Row]) -> list[Appended]:
             continue
         found = there.get((row[SOURCE], row[SOURCE_ID]))
         if found is None:
-            raise IdTaken(place)
+            raise IdTakenError(place)
         results.append(Appended(*found, False))
     return results
 
@@ -78,7 +78,11 @@ def derive(session: Session, rows: Sequence[Row]) -> None:
     folded = deriving.fold(rows)
     threads = [deriving.thread_row(session.zone, thread, one) for thread, one in folded.items()]
     store(session, "threads", (row for row in threads if row[_GROUP] is not None), _MERGE + _MERGE_GROUP)
-    unsaid = ([False if place == _GROUP else value for place, value in enumerate(row)] for row in threads if row[_GROUP] is None)
+    unsaid = (
+        [False if place == _GROUP else value for place, value in enumerate(row)]
+        for row in threads
+        if row[_GROUP] is None
+    )
     store(session, "threads", unsaid, _MERGE)
 
 
@@ -194,7 +198,7 @@ def _existing(session: Session, rows: Sequence[Row]) -> dict[tuple[str, str], tu
     wanted: dict[str, list[str]] = {}
     for row in rows:
         wanted.setdefault(row[SOURCE], []).append(row[SOURCE_ID])
-    found = {}
+    found: dict[tuple[str, str], tuple[str, int]] = {}
     for source, ids in wanted.items():
         marks = ", ".join([mark] * len(ids))
         cursor.execute(

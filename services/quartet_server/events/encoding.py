@@ -82,7 +82,7 @@ def _row(event: pb.Event) -> list[Any]:
     direction = _DIRECTIONS.get(event.direction)
     if direction is None:
         raise FieldInvalid.of("direction", "is not one of inbound, outbound, observed")
-    row = [
+    row: list[Any] = [
         "",
         identity,
         source,
@@ -118,7 +118,7 @@ def _row(event: pb.Event) -> list[Any]:
 def struct_json(value: struct_pb2.Struct, path: str) -> str:
     """Return a Struct as canonical JSON, as `records.documents` has it. Raises FieldInvalid."""
     fields = value.fields
-    if any(["\0" in key for key in fields]):
+    if "\0" in "".join(fields):
         raise FieldInvalid.of(path, "has a NUL character")
     return "{" + ",".join([f"{quote(key)}:{_value(fields[key], path)}" for key in sorted(fields)]) + "}"
 
@@ -153,19 +153,20 @@ def attachments_json(attachments: Any) -> str:
         short(one.id, f"{where}.id", 512)
         if one.HasField("size") and one.size < 0:
             raise FieldInvalid.of(f"{where}.size", "is negative")
-        fields = []
-        for name in ("filename", "id", "local_path"):
-            if text := getattr(one, name):
-                fields.append(f'"{name}":{quote(check_text(text, f"{where}.{name}"))}')
+        fields = _texts(one, ("filename", "id", "local_path"), where)
         if one.HasField("metadata"):
             fields.append(f'"metadata":{struct_json(one.metadata, f"{where}.metadata")}')
         if one.HasField("size"):
             fields.append(f'"size":{one.size}')
-        for name in ("type", "url"):
-            if text := getattr(one, name):
-                fields.append(f'"{name}":{quote(check_text(text, f"{where}.{name}"))}')
+        fields += _texts(one, ("type", "url"), where)
         parts.append(f"{{{','.join(fields)}}}")
     return check_text(f"[{','.join(parts)}]", "attachments")
+
+
+def _texts(message: pb.InlineAttachment, names: tuple[str, ...], path: str) -> list[str]:
+    """Return the members of a JSON object that are texts, without those that are empty."""
+    texts = ((name, getattr(message, name)) for name in names)
+    return [f'"{name}":{quote(check_text(text, f"{path}.{name}"))}' for name, text in texts if text]
 
 
 def _value(value: struct_pb2.Value, path: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from quartet.events.v1 import appending_pb2 as pb
 from quartet.events.v1 import event_pb2
 
 from quartet_server.errors import FieldInvalid
 from quartet_server.event_errors import LedgerAppendOnly
-from quartet_server.events.appending import Appended, IdTaken, Row, append
+from quartet_server.events.appending import Appended, IdTakenError, Row, append
 from quartet_server.events.encoding import ID, encode
 from quartet_server.events.intake import GROUP, Intake
 from quartet_server.records.contract import Database
@@ -28,7 +28,7 @@ async def append_one(intake: Intake, zone: str, event: event_pb2.Event) -> pb.Ap
     row = encode(event)
     try:
         (done,) = await intake.append(zone, [row])
-    except IdTaken:
+    except IdTakenError:
         raise taken(row, 0) from None
     return result(done)
 
@@ -40,7 +40,7 @@ async def append_batch(database: Database, zone: str, events: Sequence[event_pb2
 
 async def append_each(
     intake: Intake, zone: str, requests: AsyncIterator[pb.AppendEachRequest]
-) -> AsyncIterator[pb.AppendEachResponse]:
+) -> AsyncGenerator[pb.AppendEachResponse, None]:
     """Append single events as they come; see the service's contract."""
     inbox = _Inbox(requests)
     answered = 0
@@ -48,7 +48,7 @@ async def append_each(
         while rows := await inbox.take():
             try:
                 done = await intake.append(zone, rows)
-            except IdTaken as error:
+            except IdTakenError as error:
                 if error.place:
                     before = await intake.append(zone, rows[: error.place])
                     yield pb.AppendEachResponse(results=[result(one) for one in before])
@@ -62,7 +62,7 @@ async def append_each(
 
 async def append_batches(
     database: Database, zone: str, requests: AsyncIterator[pb.AppendBatchesRequest]
-) -> AsyncIterator[pb.BatchAppendResponse]:
+) -> AsyncGenerator[pb.BatchAppendResponse, None]:
     """Append batch after batch; the next is made ready while one is made durable."""
     writing: asyncio.Task[pb.BatchAppendResponse] | None = None
     try:
@@ -122,7 +122,7 @@ def _encode(events: Sequence[event_pb2.Event]) -> list[Row]:
 async def _write(database: Database, zone: str, rows: list[Row]) -> pb.BatchAppendResponse:
     try:
         done = await database.write(zone, lambda session: append(session, rows))
-    except IdTaken as error:
+    except IdTakenError as error:
         raise taken(rows[error.place], error.place) from None
     created = sum(1 for one in done if one.created)
     return pb.BatchAppendResponse(results=[result(one) for one in done], created=created)

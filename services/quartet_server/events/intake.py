@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quartet_server.events.appending import Appended, IdTaken, Row, append
+from quartet_server.events.appending import Appended, IdTakenError, Row, append
 from quartet_server.record_errors import DatabaseBusy
 from quartet_server.records.contract import Database
 
@@ -36,7 +36,8 @@ class _Line:
 
     def take(self) -> list[_Caller]:
         """Return the callers that come next, at least one and together not much more than GROUP events."""
-        taken, count = [], 0
+        taken: list[_Caller] = []
+        count = 0
         while self.callers and (not taken or count + len(self.callers[0].rows) <= GROUP):
             caller = self.callers.popleft()
             count += len(caller.rows)
@@ -61,11 +62,13 @@ class Intake:
     async def append(self, zone: str, rows: Sequence[Row]) -> list[Appended]:
         """Append rows of one caller, all or none; return what became of them when that is durable.
 
-        Raises IdTaken, DatabaseBusy and what `Database.write` does.
+        Raises IdTakenError, DatabaseBusy and what `Database.write` does.
         """
         line = self._lines.setdefault(zone, _Line())
         if line.waiting + len(rows) > WAITING:
-            raise DatabaseBusy(f"{line.waiting} events wait for the ledger already", retry_after=0.25, database="events")
+            raise DatabaseBusy(
+                f"{line.waiting} events wait for the ledger already", retry_after=0.25, database="events"
+            )
         caller = _Caller(rows, asyncio.get_running_loop().create_future())
         line.callers.append(caller)
         line.waiting += len(rows)
@@ -94,7 +97,7 @@ class Intake:
         rows = [row for caller in callers for row in caller.rows]
         try:
             results = await self._database.write(zone, lambda session: append(session, rows))
-        except IdTaken:
+        except IdTakenError:
             for caller in callers:  # one of them is to blame: each by itself
                 await self._alone(zone, caller)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told

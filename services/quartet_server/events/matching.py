@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from quartet_server.events.query import Every, Some, Tree, Without, Words
 
-_ENGLISH = sa.literal_column("'english'::regconfig")
+_ENGLISH: sa.ColumnElement[Any] = sa.literal_column("'english'::regconfig")
 
 
 def fts5(tree: Tree) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,14 +24,14 @@ _KEYS = {"event_participants": 5, "attachments": 2, "threads": 2}
 """How many columns, zone first, are the key of a row as `deriving` has it."""
 
 
-async def rebuild(database: Database, zone: str, *, dry_run: bool) -> AsyncIterator[pb.RebuildResponse]:
+async def rebuild(database: Database, zone: str, *, dry_run: bool) -> AsyncGenerator[pb.RebuildResponse, None]:
     """Go over all events of the zone and then all threads, page by page, and say how far it has come."""
     told = pb.RebuildResponse()
     position = 0
     run = database.read if dry_run else database.write
     while position >= 0:
-        begun = position
-        events, people, files, wrong, position = await run(zone, lambda session: _events(session, begun, dry_run))
+        page = partial(_events, position=position, dry_run=dry_run)
+        events, people, files, wrong, position = await run(zone, page)
         told.events += events
         told.participants += people
         told.attachments += files
@@ -39,8 +40,7 @@ async def rebuild(database: Database, zone: str, *, dry_run: bool) -> AsyncItera
             yield _copy(told)
     thread: str | None = ""
     while thread is not None:
-        after = thread
-        threads, wrong, thread = await run(zone, lambda session: _threads(session, after, dry_run))
+        threads, wrong, thread = await run(zone, partial(_threads, after=thread, dry_run=dry_run))
         told.threads += threads
         told.differences += wrong
         if threads and thread is not None:

@@ -39,7 +39,7 @@ def search(session: Session, request: pb.SearchRequest) -> pb.SearchResponse:
     width = len(EVENTS.codec.names)
     last: Sequence[Any] | None = None
     for row in found:
-        *_, revision, score, number, snippet = row
+        *_, revision, score, _number, snippet = row
         if last is not None and (len(answer.hits) == size or bytes_ > MAX_BYTES):
             answer.next_page_token = _encode(seal, last[width + 1], last[width + 2])
             break
@@ -64,14 +64,19 @@ def _sqlite(
     of which begin with it. Hits of one rank come in the order of their rows.
     """
     events = EVENTS.table
-    rank, number = sa.literal_column("events_fts.rank", sa.Float()), sa.literal_column("events_fts.rowid", sa.BigInteger())
+    rank, number = (
+        sa.literal_column("events_fts.rank", sa.Float()),
+        sa.literal_column("events_fts.rowid", sa.BigInteger()),
+    )
     words = sa.table("events_fts", sa.column("rowid"))
     joined = words.join(events, sa.literal_column("events.rowid") == number)
     marked = sa.literal_column(f"snippet(events_fts, 0, char(2), char(3), '…', {_WORDS})", sa.Text())
     chosen = (
         sa.select(*_columns(), (-rank).label("score"), number.label("number"), marked.label("snippet"))
         .select_from(joined)
-        .where(sa.literal_column("events_fts").op("MATCH")(matching.fts5(tree)), sa.literal_column("+events.zone") == zone)
+        .where(
+            sa.literal_column("events_fts").op("MATCH")(matching.fts5(tree)), sa.literal_column("+events.zone") == zone
+        )
         .where(*scope)
         .order_by(rank)
         .limit(limit)
@@ -88,9 +93,9 @@ def _postgresql(
     """Snippets are made of the rows of the page only: they are parsed anew for it."""
     events = EVENTS.table
     asked = sa.select(matching.tsquery(tree).label("asked")).cte("query")
-    words = sa.literal_column("events.events_fts")
+    words: sa.ColumnElement[Any] = sa.literal_column("events.events_fts")
     # 1: a long text has more words of any kind, and is not better for it
-    score = sa.cast(sa.func.ts_rank(words, asked.c.asked, 1), sa.Double()).label("score")
+    score: sa.Label[Any] = sa.cast(sa.func.ts_rank(words, asked.c.asked, 1), sa.Double()).label("score")
     matched = (
         sa.select(*_columns(), score, events.c.position.label("number"))
         .select_from(events.join(asked, words.op("@@")(asked.c.asked)))
@@ -157,7 +162,9 @@ def _decode(token: str, seal: bytes) -> Behind:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         found, score, number = _TOKEN.unpack(raw)
     except (ValueError, struct.error):
-        raise PageTokenInvalid("the page token is not one of ours", violations={"page_token": "is not one of ours"}) from None
+        raise PageTokenInvalid(
+            "the page token is not one of ours", violations={"page_token": "is not one of ours"}
+        ) from None
     if found != seal or score != score:
         told = "belongs to another search"
         raise PageTokenInvalid(f"the page token {told}", violations={"page_token": told})

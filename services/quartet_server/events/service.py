@@ -57,7 +57,8 @@ class EventDomain:
         """Keep events in `database`. `clock` tells the seconds since 1970, `monotonic` those that never go back."""
         self._intake = Intake(database)
         verbs = Verbs(database, self._intake, clock, monotonic)
-        self._servicer = servicer(events_pb2_grpc.EventServiceServicer, database, SCHEMA, verbs)
+        base = events_pb2_grpc.EventServiceServicer
+        self._servicer = servicer(base, database, SCHEMA, verbs)  # type: ignore[type-abstract]
 
     def add_to(self, server: aio.Server) -> None:
         """Register the servicer."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import sqlalchemy as sa
 from quartet.events.v1 import keeping_pb2, state_pb2
 
@@ -107,16 +109,16 @@ def untag(session: Session, request: keeping_pb2.UntagRequest) -> keeping_pb2.Un
     return keeping_pb2.UntagResponse(removed=session.connection.execute(doomed).rowcount)
 
 
-def _asked(event_ids: object, given: object) -> tuple[list[str], dict[str, str]]:
+def _asked(event_ids: Iterable[str], given: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     """Return the ids of events, each once, and the names of tags by what makes them the same."""
-    ids = list(dict.fromkeys(event_ids))  # type: ignore[call-overload]
+    ids = list(dict.fromkeys(event_ids))
     if not ids:
         raise FieldInvalid.of("event_ids", "is empty")
     check_batch("event_ids", len(ids))
     for place, identity in enumerate(ids):
         rows.check_id(identity, f"event_ids[{place}]")
     names: dict[str, str] = {}
-    for place, name in enumerate(given):  # type: ignore[call-overload, arg-type, var-annotated]
+    for place, name in enumerate(given):
         normal = normalized(short(name, f"names[{place}]", 256))
         if not normal:
             raise FieldInvalid.of(f"names[{place}]", "is empty")

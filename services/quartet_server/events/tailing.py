@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 from quartet.events.v1 import reading_pb2 as pb
@@ -52,7 +53,7 @@ class _Stretch:
 
 async def tail(
     database: Database, zone: str, request: pb.TailRequest, clock: Callable[[], float]
-) -> AsyncIterator[pb.TailResponse]:
+) -> AsyncGenerator[pb.TailResponse, None]:
     """Send the events behind a position, then those that come; see the service's contract. `clock` counts seconds."""
     if not 0 <= request.batch_size <= MOST:
         raise FieldInvalid.of("batch_size", f"0 to {MOST} are taken")
@@ -65,7 +66,7 @@ async def tail(
     spoke, first = clock(), True
     while True:
         began = position
-        stretch = await database.read(zone, lambda session: _next(session, request, began))
+        stretch = await database.read(zone, partial(_next, request=request, position=position))
         position = stretch.answer.position
         if first or stretch.answer.events or position != began or clock() - spoke >= HEARTBEAT:
             yield stretch.answer

@@ -17,6 +17,8 @@ COLLECTING = b"/system/collecting"
 OWNER = b"/system/owner"
 MOUNTS = b"/system/mounts/"
 REACH = b"/system/reach/"
+MOVES = b"/system/moves/"
+LEFT = b"/system/left/"
 
 
 def zone(name: str) -> bytes:
@@ -37,3 +39,13 @@ def vote(member_id: int) -> bytes:
 def alive(member_id: int) -> bytes:
     """Return the key that exists while a node renews its lease."""
     return ALIVE + f"{member_id:016x}".encode()
+
+
+def move(zone: str) -> bytes:
+    """Return the key that says how far the move of a zone is."""
+    return MOVES + zone.encode()
+
+
+def left(node: str, zone: str) -> bytes:
+    """Return the key that exists while a node, by its name, has rows of a zone that lives elsewhere; of all with no zone."""
+    return LEFT + f"{node}/{zone}".encode()

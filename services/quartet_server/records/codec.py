@@ -137,7 +137,7 @@ def _taker(one: Field, dialect: Dialect) -> Encode:
             return choice
         case Kind.JSON:
             dump = documents.dumper(one.descriptor)
-            return lambda value: check_text(dump(value, name), name)
+            return lambda value: check_text(documents.check(dump(value, name), name), name)
         case Kind.VECTOR:
             as_bytes = dialect is Dialect.SQLITE
             return lambda value: floats.pack(value, name) if as_bytes else floats.text(value, name)

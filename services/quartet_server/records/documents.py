@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,12 +16,20 @@ from quartet_server.errors import FieldInvalid
 from quartet_server.records.fields import STRUCT, SchemaError, numbers, spellings
 
 _EXACT = 2**53  # integers up to here are what a double says they are
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _F = FieldDescriptor
 
 
 def dump(value: object) -> str:
     """Return canonical JSON: sorted keys, no spaces, characters as they are."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
+
+
+def check(text: str, path: str) -> str:
+    """Return JSON if PostgreSQL can look into it. Raises FieldInvalid where a string in it has a NUL character."""
+    if "\\u0000" in text and _NUL.search(text):
+        raise FieldInvalid.of(path, "has a NUL character")
+    return text
 
 
 def plain(value: struct_pb2.Value, path: str) -> object:
@@ -32,7 +41,8 @@ def plain(value: struct_pb2.Value, path: str) -> object:
         number = value.number_value
         if not math.isfinite(number):
             raise FieldInvalid.of(path, f"has {number}, no finite number")
-        return int(number) if number.is_integer() and abs(number) <= _EXACT else number
+        whole = number.is_integer() and abs(number) <= _EXACT and (number or math.copysign(1, number) > 0)
+        return int(number) if whole else number
     if kind == "struct_value":
         return {key: plain(one, path) for key, one in value.struct_value.fields.items()}
     if kind == "list_value":

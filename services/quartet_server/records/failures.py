@@ -40,7 +40,7 @@ def telling(record: Record[Any], *, deleting: bool = False, key: str = "") -> It
 
 def _violated(record: Record[Any], error: Exception, deleting: bool, key: str) -> QuartetError:
     kind, where = _constraint(error)
-    facts = {"database": record.database, "table": record.name}
+    facts: dict[str, Any] = {"database": record.database, "table": record.name}
     if kind == "FOREIGN KEY":
         if deleting:
             return RecordReferenced(f"other records refer to {record.name} {key}".rstrip(), **facts)
@@ -64,7 +64,7 @@ def _named(where: list[str]) -> str:
 
 def _constraint(error: Exception) -> tuple[str, list[str]]:
     """Return which kind of constraint was violated, and the columns it is about as far as the driver tells."""
-    cause = getattr(error, "orig", None) or error
+    cause: Any = getattr(error, "orig", None) or error
     state = _sqlstate(cause)
     if state:
         kinds = {"23505": "UNIQUE", "23503": "FOREIGN KEY", "23502": "NOT NULL"}

@@ -143,7 +143,7 @@ class Field:
             if isinstance(value, bool):
                 server_default = sa.true() if value else sa.false()
             else:
-                server_default = sa.text(f"'{value}'" if isinstance(value, str) else str(value))
+                server_default = sa.text("'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value))
         return sa.Column(self.name, _TYPES[self.kind], nullable=self.nullable, server_default=server_default)
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from quartet.options.v1 import options_pb2
 
+from quartet_server.records import requests
 from quartet_server.records.codec import Codec
 from quartet_server.records.contract import Dialect
 from quartet_server.records.fields import ETAG, Field, Kind, SchemaError, field, spellings
@@ -46,7 +47,7 @@ class Record(Generic[M]):
     @property
     def descriptor(self) -> Descriptor:
         """The message's descriptor."""
-        return self.message.DESCRIPTOR
+        return cast("Descriptor", self.message.DESCRIPTOR)
 
     def __repr__(self) -> str:
         """Say which table it is."""
@@ -102,6 +103,7 @@ def schema(
     """
     metadata = sa.MetaData()
     records = tuple(_record(database, message, metadata) for message in messages)
+    requests.add_table(metadata)
     if extra is not None:
         extra(metadata)
     for table in metadata.tables.values():
@@ -117,7 +119,7 @@ def _record(database: str, message: type[M], metadata: sa.MetaData) -> Record[M]
     table = descriptor.GetOptions().Extensions[options_pb2.table]
     if table.database != database or not table.name:
         raise SchemaError(f"{descriptor.full_name} is a record of {table.database or 'no database'}, not of {database}")
-    fields = {one.name: field(one) for one in descriptor.fields if one.name != ETAG}
+    fields = {one.name: field(cast("FieldDescriptor", one)) for one in descriptor.fields if one.name != ETAG}
     key = tuple(name for name, one in fields.items() if one.key)
     if not key:
         raise SchemaError(f"{descriptor.full_name} has no primary key")

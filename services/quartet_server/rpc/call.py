@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 DEFAULT_ZONE = "default"
+REQUEST_ID_KEY = "quartet-request-id"
 
 
 @dataclass(frozen=True, slots=True)

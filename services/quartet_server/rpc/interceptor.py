@@ -24,16 +24,16 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from quartet_server.errors import FieldInvalid, InternalFault, NodeStopping, QuartetError, RpcUnimplemented
-from quartet_server.rpc.call import DEFAULT_ZONE, Call, enter
+from quartet_server.rpc.call import DEFAULT_ZONE, REQUEST_ID_KEY, Call, enter
 from quartet_server.rpc.deadlines import Deadline, Deadlines
+from quartet_server.rpc.forwarding import Forwarding
 from quartet_server.rpc.metrics import CallMetrics, MethodMetrics
+from quartet_server.rpc.passing import FORWARDED_KEY
 from quartet_server.rpc.port import OURS, REAPI
 from quartet_server.rpc.status import DETAILS_KEY, clipped, from_metastore, to_status
 from quartet_server.rpc.zones import ZONE_KEY, certified_zones, may_act, require_certificate, zone_of
 from raftmeta.errors import MetastoreError
 from raftmeta.serving.call import UNARY
-
-REQUEST_ID_KEY = "quartet-request-id"
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 _STREAMS_GRACE = 0.5  # seconds that streams get at a shutdown
@@ -48,7 +48,11 @@ _Serve: TypeAlias = Callable[[Any, _Context], Awaitable[Any]]
 
 
 class CallInterceptor:
-    """Wraps every method of a server in what all calls share; `wrap` is for `raftmeta.serving.Server`."""
+    """Wraps every method of a server in what all calls share; `wrap` is for `raftmeta.serving.Server`.
+
+    Attributes:
+        forwarding: Sends calls to the home of their zone; None: every call is served here. To be set before methods are added.
+    """
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class CallInterceptor:
             certificates: Quartet's services take only calls with a client certificate, and its zones rule.
             clock: Seconds, monotonic; only differences count.
         """
+        self.forwarding: Forwarding | None = None
         self._metrics = metrics
         self._new_id = new_id
         self._deadlines = deadlines or Deadlines()
@@ -88,13 +93,18 @@ class CallInterceptor:
         metrics = self._metrics.method(method, requests_stream=requests, responses_stream=responses)
         shape = f"{'stream' if requests else 'unary'}_{'stream' if responses else 'unary'}"
         serve = _written(getattr(handler, shape)) if responses else getattr(handler, shape)
-        if responses or requests:
-            serve = self._stream(serve, self._streams if responses else self._uploads)
         read = handler.request_deserializer
         ours = method.startswith(OURS)
-        if ours:
-            serve = self._quartet(method, _readable(serve) if requests else serve, timed=not (requests or responses))
         read = _reader(read) if read is not None and (ours or not requests) else read
+        forwarding = self.forwarding if self.forwarding is not None and self.forwarding.covers(method) else None
+        if forwarding is not None:
+            assert read is not None
+            serve, read = forwarding.around(method, serve, read, requests=requests, responses=responses), None
+        if responses or requests:
+            serve = self._stream(serve, self._streams if responses else self._uploads)
+        if ours:
+            serve = _readable(serve) if requests and forwarding is None else serve
+            serve = self._quartet(method, serve, forwarding, timed=not (requests or responses))
         make = getattr(grpc, f"{shape}_rpc_method_handler")
         wrapped: _Handler = make(self._guarded(method, serve, metrics), read, handler.response_serializer)
         return wrapped
@@ -170,23 +180,27 @@ class CallInterceptor:
 
         return guarded
 
-    def _quartet(self, method: str, serve: _Serve, *, timed: bool) -> _Serve:
+    def _quartet(self, method: str, serve: _Serve, forwarding: Forwarding | None, *, timed: bool) -> _Serve:
         """Add what only Quartet's own services have: request id, zone, deadline, the error tree."""
         instances = method.startswith(REAPI)
 
         async def served(request: Any, context: _Context) -> Any:
-            named = request_id = None
+            named = request_id = marked = None
             for key, value in context.invocation_metadata():
                 if key == REQUEST_ID_KEY:
                     request_id = value if _REQUEST_ID.fullmatch(value) else None
                 elif key == ZONE_KEY:
                     named = value
+                elif key == FORWARDED_KEY:
+                    marked = value
             if request_id is None:
                 request_id = self._new_id()
             context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
             call = Call(method, request_id)
             enter(call)  # the log lines of a refused call carry its id too
             try:
+                if marked is not None and forwarding is not None:
+                    forwarding.admit(marked, context)
                 zone = self._zone(named, context, instances=instances)
                 if zone != call.zone:
                     enter(Call(method, request_id, zone))

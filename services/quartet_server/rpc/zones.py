@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
-from quartet_server.errors import CertificateRequired, ZoneDenied, ZoneInvalid
+from quartet_server.errors import CertificateRequired, NodeRequired, ZoneDenied, ZoneInvalid
 from quartet_server.rpc.call import DEFAULT_ZONE
 from raftmeta.tls import NODE_URI, ZONE_URI
 
@@ -50,6 +50,17 @@ def certified_nodes(identity: Mapping[str, Iterable[bytes]]) -> frozenset[str] |
         return None
     names = (name.decode("utf-8", "replace") for name in identity.get("peer_uri", ()))
     return frozenset(unquote(name.removeprefix(NODE_URI)) for name in names if name.startswith(NODE_URI))
+
+
+def require_node(identity: Mapping[str, Iterable[bytes]], members: Iterable[str]) -> frozenset[str] | None:
+    """Return the names in the certificate of a caller who is one of `members`; None where the port asks for no certificate.
+
+    Raises NodeRequired for everybody else.
+    """
+    names = certified_nodes(identity)
+    if names is not None and names.isdisjoint(members):
+        raise NodeRequired("only nodes of this cluster call this")
+    return names
 
 
 def zone_of(named: str | None, allowed: frozenset[str] | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from quartet_server.errors import NodeStopping
@@ -70,7 +70,8 @@ async def queued(writer: Writer, log: Log, *zones: str) -> list[asyncio.Task[obj
 
 
 async def test_writes_that_wait_are_one_transaction() -> None:
-    log, told = Log(), []
+    log = Log()
+    told: list[Sequence[str]] = []
     writer = await started(log, told.append)
     tasks = await queued(writer, log, "a", "b", "a")
     assert await asyncio.gather(*tasks) == ["a", "b", "a"]
@@ -99,7 +100,8 @@ async def test_a_transaction_has_an_end() -> None:
 
 @pytest.mark.parametrize("step", ["begin", "run", "commit"])
 async def test_what_breaks_a_transaction_is_told_to_all_in_it_and_the_next_begins_anew(step: str) -> None:
-    log, told = Log(), []
+    log = Log()
+    told: list[Sequence[str]] = []
     writer = await started(log, told.append)
     log.broken = step
     results = await asyncio.gather(*await queued(writer, log, "a", "b"), return_exceptions=True)

@@ -13,4 +13,4 @@ from quartet_server.events.service import start
 @pytest_asyncio.fixture
 async def ledger(opening: Opening) -> Stub:
     """An empty ledger."""
-    return events_pb2_grpc.EventServiceStub(await opening.served(SCHEMA, start))  # type: ignore[return-value]
+    return events_pb2_grpc.EventServiceStub(await opening.served(SCHEMA, start))

@@ -9,9 +9,9 @@ from typing import Any
 import grpc
 import pytest
 from grpc import aio
-from harness.rpc import Failure
 from harness.ledger import EPOCH, Stub, append, batches, each, event, whole
 from harness.records import Clock
+from harness.rpc import Failure
 from quartet.events.v1 import appending_pb2 as pb
 from quartet.events.v1 import event_pb2, reading_pb2
 
@@ -30,7 +30,9 @@ async def test_an_event_comes_back_as_it_was_appended(ledger: Stub, clock: Clock
             event_pb2.Recipient(channel="sms", identifier="+41"),
             event_pb2.Recipient(identifier="bob", role="cc"),
         ],
-        attachments=[event_pb2.InlineAttachment(id="a1", type="image/png", filename="ü.png", size=2**40, url="http://x")],
+        attachments=[
+            event_pb2.InlineAttachment(id="a1", type="image/png", filename="ü.png", size=2**40, url="http://x")
+        ],
         metadata={"a": [1, 2.5, None, True, {"b": "c"}], "é": "x"},
         platform="slack",
         account_id="acc",
@@ -93,7 +95,7 @@ async def test_a_stream_is_answered_before_it_ends(ledger: Stub) -> None:
     stream = ledger.AppendEach()
     for number in range(3):
         await stream.write(pb.AppendEachRequest(event=event(number)))
-        answer = await stream.read()
+        answer: Any = await stream.read()
         assert [one.id for one in answer.results] == [f"mail:{number}"]
     await stream.done_writing()
     assert await stream.read() is aio.EOF
@@ -109,10 +111,10 @@ async def test_batches_are_answered_each_with_its_results(ledger: Stub) -> None:
 async def test_a_bad_event_ends_a_stream_behind_the_answers_for_those_before_it(ledger: Stub) -> None:
     events = [event(n) for n in range(5)]
     events[3].type = ""
-    stream, results = ledger.AppendEach(each(events)), []
+    stream = ledger.AppendEach(each(events))
+    results: list[pb.AppendResult] = []
     with pytest.raises(aio.AioRpcError) as raised:
-        async for answer in stream:
-            results += answer.results
+        await results_into(results, stream)
     error = Failure.of(raised.value)
     assert (error.reason, error.metadata["row"]) == ("FIELD_INVALID", "3")
     assert [one.id for one in results] == ["mail:0", "mail:1", "mail:2"]
@@ -122,10 +124,9 @@ async def test_a_bad_event_ends_a_stream_behind_the_answers_for_those_before_it(
 async def test_a_batch_with_a_bad_event_leaves_nothing_and_those_before_it_stay(ledger: Stub) -> None:
     bad = event(12)
     bad.to_recipients.add(identifier="")
-    results = []
+    results: list[pb.AppendResult] = []
     with pytest.raises(aio.AioRpcError) as raised:
-        async for answer in ledger.AppendBatches(batches([[event(1)], [event(11), bad], [event(13)]])):
-            results += answer.results
+        await results_into(results, ledger.AppendBatches(batches([[event(1)], [event(11), bad], [event(13)]])))
     assert list(Failure.of(raised.value).violations) == ["events[1].to_recipients[0].identifier"]
     assert [one.id for one in results] == ["mail:1"]
     assert [one.id for one in await whole(ledger)] == ["mail:1"]
@@ -146,6 +147,11 @@ async def test_the_id_of_another_event_is_refused_and_nothing_is_lost(ledger: St
     assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "LEDGER_APPEND_ONLY")
     assert error.metadata["row"] == ("0" if way == "append" else "1")
     assert [one.id for one in await whole(ledger)] == ["a:b:c"] + (["mail:2"] if way == "each" else [])
+
+
+async def results_into(results: list[pb.AppendResult], stream: Any) -> None:
+    async for answer in stream:
+        results += answer.results
 
 
 async def collected(stream: Any) -> list[Any]:

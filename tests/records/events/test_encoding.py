@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -96,7 +97,8 @@ def test_its_columns_are_those_of_the_engine(sent: event_pb2.Event) -> None:
             sent.ClearField(name)
     engines = dict(zip(CODEC.names, CODEC.encode(sent, Dialect.SQLITE), strict=True))
     engines |= {"zone": "", "content_type": engines["content_type"] or "text"}
-    for row in (ours, engines):  # the engine writes whole numbers inside of them as 1.0
+    rows: list[dict[str, Any]] = [ours, engines]
+    for row in rows:  # the engine writes whole numbers inside of them as 1.0
         row["attachments"] = json.loads(row["attachments"] or "[]")
     assert ours == engines
 
@@ -106,13 +108,9 @@ def test_its_columns_are_those_of_the_engine(sent: event_pb2.Event) -> None:
 def test_any_message_becomes_a_row_or_is_refused(raw: bytes) -> None:
     try:
         sent = event_pb2.Event.FromString(raw)
-    except Exception:  # noqa: BLE001 - not an event, whatever the decoder says
+    except Exception:
         return
     sent.source, sent.source_id, sent.type, sent.from_channel = "s", "i", "t", "c"
     sent.timestamp.seconds = sent.timestamp.seconds
-    try:
-        row = encode(sent)
-    except FieldInvalid as error:
-        assert error.violations
-    else:
-        assert len(row) == len(COLUMNS)
+    with contextlib.suppress(FieldInvalid):
+        assert len(encode(sent)) == len(COLUMNS)

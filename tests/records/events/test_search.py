@@ -21,8 +21,12 @@ TEXTS = {
     "error": "An error in the memory service: connection refused by staging",
     "lunch": "Lunch at noon? The usual place, near the river",
     "umlaut": "Grüße aus Zürich, die Größe stimmt",
-    "quotes": "It's a \"quoted\" word; DROP TABLE events; -- content:secret",
+    "quotes": 'It\'s a "quoted" word; DROP TABLE events; -- content:secret',
 }
+
+
+UNKNOWN = reading_pb2.EventScope(direction=9)  # type: ignore[arg-type]
+"""Of no direction that there is."""
 
 
 @pytest.fixture
@@ -100,7 +104,9 @@ async def test_pages_have_every_hit_once_though_many_are_alike(ledger: Stub) -> 
         ({"source": "' OR 1=1 --"}, set()),
     ],
 )
-async def test_a_scope_narrows_a_search_and_a_list_down(ledger: Stub, scope: dict[str, Any], expected: set[str]) -> None:
+async def test_a_scope_narrows_a_search_and_a_list_down(
+    ledger: Stub, scope: dict[str, Any], expected: set[str]
+) -> None:
     bob = [event_pb2.Recipient(identifier="bob")]
     await append(
         ledger,
@@ -135,7 +141,7 @@ async def test_a_search_sees_its_zone_and_no_other(ledger: Stub) -> None:
         ({"query": ""}, "FTS_QUERY_INVALID", "query"),
         ({"query": "x", "page_size": 101}, "FIELD_INVALID", "page_size"),
         ({"query": "x", "page_token": "made up"}, "PAGE_TOKEN_INVALID", "page_token"),
-        ({"query": "x", "scope": reading_pb2.EventScope(direction=9)}, "FIELD_INVALID", "scope.direction"),
+        ({"query": "x", "scope": UNKNOWN}, "FIELD_INVALID", "scope.direction"),
         (
             {"query": "x", "scope": reading_pb2.EventScope(participant=appending_pb2.Participant(channel="c"))},
             "FIELD_INVALID",
@@ -168,7 +174,7 @@ async def test_the_index_follows_the_table_by_its_triggers(opening: Opening) -> 
             asked = "SELECT count(*) FROM events_fts WHERE events_fts MATCH :word"
         else:
             asked = "SELECT count(*) FROM events WHERE events_fts @@ to_tsquery('english', :word)"
-        return session.connection.execute(sa.text(asked), {"word": word}).scalar_one()
+        return int(session.connection.execute(sa.text(asked), {"word": word}).scalar_one())
 
     def work(session: Session) -> list[int]:
         row = {"zone": "default", "id": "a:1", "source": "a", "source_id": "1", "type": "message", "position": 1}

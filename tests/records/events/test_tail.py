@@ -40,7 +40,7 @@ async def test_what_is_there_comes_first_and_then_what_is_appended(ledger: Stub)
 async def test_without_a_position_only_what_is_new_comes(ledger: Stub) -> None:
     await append(ledger, [event(1)])
     stream = ledger.Tail(reading_pb2.TailRequest())
-    first = await stream.read()
+    first: Any = await stream.read()
     assert (list(first.events), first.position, first.caught_up) == ([], 1, True)
     await append(ledger, [event(2)])
     assert await take(stream, 1) == [2]
@@ -60,9 +60,7 @@ async def test_readers_that_come_and_go_see_each_event_once_while_many_write(led
                 case 1:
                     assert [a async for a in ledger.AppendEach(each(event(n) for n in numbers))]
                 case _:
-                    await asyncio.gather(
-                        *(ledger.Append(appending_pb2.AppendRequest(event=event(n))) for n in numbers)
-                    )
+                    await asyncio.gather(*(ledger.Append(appending_pb2.AppendRequest(event=event(n))) for n in numbers))
 
     async def read(breaks: int) -> list[tuple[int, str]]:
         seen: list[tuple[int, str]] = []
@@ -70,7 +68,7 @@ async def test_readers_that_come_and_go_see_each_event_once_while_many_write(led
         while len(seen) < total:
             stream = ledger.Tail(reading_pb2.TailRequest(after_position=position, batch_size=7))
             for _ in range(breaks):
-                answer = await stream.read()
+                answer: Any = await stream.read()
                 seen += [(one.position, one.source_id) for one in answer.events]
                 position = answer.position
                 if len(seen) >= total:
@@ -79,7 +77,9 @@ async def test_readers_that_come_and_go_see_each_event_once_while_many_write(led
         return seen
 
     async with asyncio.timeout(LIMIT):
-        *_, steady, broken = await asyncio.gather(*(write(n) for n in range(writers)), read(10**6), read(2))
+        writing = [asyncio.ensure_future(write(n)) for n in range(writers)]
+        steady, broken = await asyncio.gather(read(10**6), read(2))
+        await asyncio.gather(*writing)
     assert steady == broken
     assert all(one[0] < other[0] for one, other in itertools.pairwise(steady))
     assert steady == [(one.position, one.source_id) for one in await whole(ledger)]

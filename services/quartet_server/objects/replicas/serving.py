@@ -11,7 +11,7 @@ from grpc import aio
 from quartet.objects.peers.v1 import peers_pb2 as pb
 from quartet.objects.peers.v1 import peers_pb2_grpc
 
-from quartet_server.errors import FieldInvalid, NodeRequired, PlacementStale, RequestTooLarge
+from quartet_server.errors import FieldInvalid, PlacementStale, RequestTooLarge
 from quartet_server.objects.contract import LIST_LIMIT, Put
 from quartet_server.objects.digest import EMPTY, Digest
 from quartet_server.objects.replicas import telling
@@ -21,7 +21,7 @@ from quartet_server.objects.replicas.own import OwnShare
 from quartet_server.objects.replicas.pace import Progress
 from quartet_server.objects.replicas.place import keep, removed, stats
 from quartet_server.objects.wire.flow import next_request, resized
-from quartet_server.rpc.zones import certified_nodes, check_zone
+from quartet_server.rpc.zones import check_zone, require_node
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -195,9 +195,7 @@ class PeerService(peers_pb2_grpc.PeerServiceServicer):
 
     def _demand_node(self, context: Context) -> None:
         """Let members pass, or anybody where the port asks for no certificate. Raises NodeRequired."""
-        names = certified_nodes(context.auth_context())
-        if names is not None and names.isdisjoint(member.name for member in self._group.members.values()):
-            raise NodeRequired("only nodes of this cluster call this")
+        require_node(context.auth_context(), (member.name for member in self._group.members.values()))
 
     def _check_placement(self, number: int) -> None:
         """Refuse what was sent by a placement that is over: the nodes it went to need not be those that should have it."""

@@ -53,6 +53,30 @@ NODE_ROLE_LEARNER: NodeRole.ValueType  # 4
 """It receives the log but has no vote."""
 Global___NodeRole: _TypeAlias = NodeRole  # noqa: Y015
 
+class _ZoneMoveStep:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ZoneMoveStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ZoneMoveStep.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ZONE_MOVE_STEP_UNSPECIFIED: _ZoneMoveStep.ValueType  # 0
+    """ZONE_MOVE_STEP_UNSPECIFIED: it is asked for, and the old home has not begun."""
+    ZONE_MOVE_STEP_COPY: _ZoneMoveStep.ValueType  # 1
+    """ZONE_MOVE_STEP_COPY: the old home takes no writes any more and sends its rows."""
+    ZONE_MOVE_STEP_COMPARE: _ZoneMoveStep.ValueType  # 2
+    """ZONE_MOVE_STEP_COMPARE: both homes count and sum up what they have."""
+
+class ZoneMoveStep(_ZoneMoveStep, metaclass=_ZoneMoveStepEnumTypeWrapper):
+    """ZoneMoveStep is a part of a move."""
+
+ZONE_MOVE_STEP_UNSPECIFIED: ZoneMoveStep.ValueType  # 0
+"""ZONE_MOVE_STEP_UNSPECIFIED: it is asked for, and the old home has not begun."""
+ZONE_MOVE_STEP_COPY: ZoneMoveStep.ValueType  # 1
+"""ZONE_MOVE_STEP_COPY: the old home takes no writes any more and sends its rows."""
+ZONE_MOVE_STEP_COMPARE: ZoneMoveStep.ValueType  # 2
+"""ZONE_MOVE_STEP_COMPARE: both homes count and sum up what they have."""
+Global___ZoneMoveStep: _TypeAlias = ZoneMoveStep  # noqa: Y015
+
 @_typing.final
 class Node(_message.Message):
     """Node is one member of the cluster."""
@@ -485,15 +509,23 @@ class Zone(_message.Message):
     HOME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
+    MOVE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name: 1 to 63 of a-z, 0-9 and -, beginning with a letter."""
     home: _builtins.str
-    """Name of the node where its records live; empty while no service needs one."""
+    """Name of the node where its records live; empty while no service needs one, and where all nodes use the same databases."""
     revision: _builtins.int
     """Revision of the last write; 0 for the `default` zone until it is placed."""
+    moves: _builtins.int
+    """How often it has changed its home."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created; unset for the `default` zone, which always exists."""
+
+    @_builtins.property
+    def move(self) -> Global___ZoneMove:
+        """Its way to another node; unset while it stays where it is."""
 
     def __init__(
         self,
@@ -502,14 +534,60 @@ class Zone(_message.Message):
         home: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
+        moves: _builtins.int = ...,
+        move: Global___ZoneMove | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "move", b"move"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "home", b"home", "name", b"name", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "home", b"home", "move", b"move", "moves", b"moves", "name", b"name", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Zone: _TypeAlias = Zone  # noqa: Y015
+
+@_typing.final
+class ZoneMove(_message.Message):
+    """ZoneMove is a zone's way to another node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TO_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    TOTAL_ROWS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    to: _builtins.str
+    """Name of the node to which it moves."""
+    step: Global___ZoneMoveStep.ValueType
+    """What is being done."""
+    rows: _builtins.int
+    """Rows that the new home has."""
+    total_rows: _builtins.int
+    """Rows that the zone has; 0 until they are counted."""
+    problem: _builtins.str
+    """Why it does not get on, in a sentence; empty while it does. It is tried again, and given up after some minutes."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it began."""
+
+    def __init__(
+        self,
+        *,
+        to: _builtins.str = ...,
+        step: Global___ZoneMoveStep.ValueType = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        rows: _builtins.int = ...,
+        total_rows: _builtins.int = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem", "rows", b"rows", "start_time", b"start_time", "step", b"step", "to", b"to", "total_rows", b"total_rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ZoneMove: _TypeAlias = ZoneMove  # noqa: Y015
 
 @_typing.final
 class CreateZoneRequest(_message.Message):
@@ -536,6 +614,54 @@ class CreateZoneRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateZoneRequest: _TypeAlias = CreateZoneRequest  # noqa: Y015
+
+@_typing.final
+class MoveZoneRequest(_message.Message):
+    """MoveZoneRequest says where a zone shall live."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    HOME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The zone's name."""
+    home: _builtins.str
+    """Name or id of the node where its records shall live."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        home: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["home", b"home", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveZoneRequest: _TypeAlias = MoveZoneRequest  # noqa: Y015
+
+@_typing.final
+class StopZoneMoveRequest(_message.Message):
+    """StopZoneMoveRequest names a zone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The zone's name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopZoneMoveRequest: _TypeAlias = StopZoneMoveRequest  # noqa: Y015
 
 @_typing.final
 class GetZoneRequest(_message.Message):

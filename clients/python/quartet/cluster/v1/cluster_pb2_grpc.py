@@ -90,6 +90,16 @@ class ClusterServiceStub:
                 request_serializer=quartet_dot_cluster_dot_v1_dot_cluster__pb2.ListZonesRequest.SerializeToString,
                 response_deserializer=quartet_dot_cluster_dot_v1_dot_cluster__pb2.ListZonesResponse.FromString,
                 _registered_method=True)
+        self.MoveZone = channel.unary_unary(
+                '/quartet.cluster.v1.ClusterService/MoveZone',
+                request_serializer=quartet_dot_cluster_dot_v1_dot_cluster__pb2.MoveZoneRequest.SerializeToString,
+                response_deserializer=quartet_dot_cluster_dot_v1_dot_cluster__pb2.Zone.FromString,
+                _registered_method=True)
+        self.StopZoneMove = channel.unary_unary(
+                '/quartet.cluster.v1.ClusterService/StopZoneMove',
+                request_serializer=quartet_dot_cluster_dot_v1_dot_cluster__pb2.StopZoneMoveRequest.SerializeToString,
+                response_deserializer=quartet_dot_cluster_dot_v1_dot_cluster__pb2.Zone.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer:
@@ -176,6 +186,25 @@ class ClusterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MoveZone(self, request, context):
+        """MoveZone begins to move the records of a zone to another node, and returns at once; GetZone tells how far it is. While a
+        zone moves its records can be read and not written (UNAVAILABLE, ZONE_MOVING); calls follow it to its new home by
+        themselves. The nodes go on with a move after a crash of either of them. A repeated call for the same node changes
+        nothing. NOT_FOUND (NODE_NOT_FOUND, ZONE_NOT_FOUND: it has no records yet), FAILED_PRECONDITION (MOVE_REFUSED: it is on
+        its way to another node).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopZoneMove(self, request, context):
+        """StopZoneMove gives a move up that has not reached its end: the zone stays where it was and takes writes again; what the
+        other node had of it is deleted there. NOT_FOUND (ZONE_NOT_FOUND), FAILED_PRECONDITION (MOVE_REFUSED: it does not move).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -228,6 +257,16 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.ListZones,
                     request_deserializer=quartet_dot_cluster_dot_v1_dot_cluster__pb2.ListZonesRequest.FromString,
                     response_serializer=quartet_dot_cluster_dot_v1_dot_cluster__pb2.ListZonesResponse.SerializeToString,
+            ),
+            'MoveZone': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveZone,
+                    request_deserializer=quartet_dot_cluster_dot_v1_dot_cluster__pb2.MoveZoneRequest.FromString,
+                    response_serializer=quartet_dot_cluster_dot_v1_dot_cluster__pb2.Zone.SerializeToString,
+            ),
+            'StopZoneMove': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopZoneMove,
+                    request_deserializer=quartet_dot_cluster_dot_v1_dot_cluster__pb2.StopZoneMoveRequest.FromString,
+                    response_serializer=quartet_dot_cluster_dot_v1_dot_cluster__pb2.Zone.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -506,6 +545,60 @@ class ClusterService:
             '/quartet.cluster.v1.ClusterService/ListZones',
             quartet_dot_cluster_dot_v1_dot_cluster__pb2.ListZonesRequest.SerializeToString,
             quartet_dot_cluster_dot_v1_dot_cluster__pb2.ListZonesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveZone(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.cluster.v1.ClusterService/MoveZone',
+            quartet_dot_cluster_dot_v1_dot_cluster__pb2.MoveZoneRequest.SerializeToString,
+            quartet_dot_cluster_dot_v1_dot_cluster__pb2.Zone.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopZoneMove(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quartet.cluster.v1.ClusterService/StopZoneMove',
+            quartet_dot_cluster_dot_v1_dot_cluster__pb2.StopZoneMoveRequest.SerializeToString,
+            quartet_dot_cluster_dot_v1_dot_cluster__pb2.Zone.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,17 @@ class ClusterServiceStub:
     """GetZone reads a zone. NOT_FOUND (ZONE_NOT_FOUND), PERMISSION_DENIED (ZONE_DENIED)."""
     ListZones: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListZonesRequest, _cluster_pb2.ListZonesResponse]
     """ListZones reads all zones, by name."""
+    MoveZone: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.MoveZoneRequest, _cluster_pb2.Zone]
+    """MoveZone begins to move the records of a zone to another node, and returns at once; GetZone tells how far it is. While a
+    zone moves its records can be read and not written (UNAVAILABLE, ZONE_MOVING); calls follow it to its new home by
+    themselves. The nodes go on with a move after a crash of either of them. A repeated call for the same node changes
+    nothing. NOT_FOUND (NODE_NOT_FOUND, ZONE_NOT_FOUND: it has no records yet), FAILED_PRECONDITION (MOVE_REFUSED: it is on
+    its way to another node).
+    """
+    StopZoneMove: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.StopZoneMoveRequest, _cluster_pb2.Zone]
+    """StopZoneMove gives a move up that has not reached its end: the zone stays where it was and takes writes again; what the
+    other node had of it is deleted there. NOT_FOUND (ZONE_NOT_FOUND), FAILED_PRECONDITION (MOVE_REFUSED: it does not move).
+    """
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -105,6 +116,17 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """GetZone reads a zone. NOT_FOUND (ZONE_NOT_FOUND), PERMISSION_DENIED (ZONE_DENIED)."""
     ListZones: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListZonesRequest, _cluster_pb2.ListZonesResponse]  # type: ignore[assignment]
     """ListZones reads all zones, by name."""
+    MoveZone: _aio.UnaryUnaryMultiCallable[_cluster_pb2.MoveZoneRequest, _cluster_pb2.Zone]  # type: ignore[assignment]
+    """MoveZone begins to move the records of a zone to another node, and returns at once; GetZone tells how far it is. While a
+    zone moves its records can be read and not written (UNAVAILABLE, ZONE_MOVING); calls follow it to its new home by
+    themselves. The nodes go on with a move after a crash of either of them. A repeated call for the same node changes
+    nothing. NOT_FOUND (NODE_NOT_FOUND, ZONE_NOT_FOUND: it has no records yet), FAILED_PRECONDITION (MOVE_REFUSED: it is on
+    its way to another node).
+    """
+    StopZoneMove: _aio.UnaryUnaryMultiCallable[_cluster_pb2.StopZoneMoveRequest, _cluster_pb2.Zone]  # type: ignore[assignment]
+    """StopZoneMove gives a move up that has not reached its end: the zone stays where it was and takes writes again; what the
+    other node had of it is deleted there. NOT_FOUND (ZONE_NOT_FOUND), FAILED_PRECONDITION (MOVE_REFUSED: it does not move).
+    """
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     """ClusterService tells and changes who belongs to the cluster.
@@ -201,5 +223,28 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.ListZonesResponse, _abc.Awaitable[_cluster_pb2.ListZonesResponse]]:
         """ListZones reads all zones, by name."""
+
+    @_abc_1.abstractmethod
+    def MoveZone(
+        self,
+        request: _cluster_pb2.MoveZoneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.Zone, _abc.Awaitable[_cluster_pb2.Zone]]:
+        """MoveZone begins to move the records of a zone to another node, and returns at once; GetZone tells how far it is. While a
+        zone moves its records can be read and not written (UNAVAILABLE, ZONE_MOVING); calls follow it to its new home by
+        themselves. The nodes go on with a move after a crash of either of them. A repeated call for the same node changes
+        nothing. NOT_FOUND (NODE_NOT_FOUND, ZONE_NOT_FOUND: it has no records yet), FAILED_PRECONDITION (MOVE_REFUSED: it is on
+        its way to another node).
+        """
+
+    @_abc_1.abstractmethod
+    def StopZoneMove(
+        self,
+        request: _cluster_pb2.StopZoneMoveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.Zone, _abc.Awaitable[_cluster_pb2.Zone]]:
+        """StopZoneMove gives a move up that has not reached its end: the zone stays where it was and takes writes again; what the
+        other node had of it is deleted there. NOT_FOUND (ZONE_NOT_FOUND), FAILED_PRECONDITION (MOVE_REFUSED: it does not move).
+        """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

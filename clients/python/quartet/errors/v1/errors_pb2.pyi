@@ -36,7 +36,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 2
     """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT): a page token was not made by this method for this request:
-    it was changed, or the filter was.
+    it was changed, or the filter was. Lists of records say which in metadata "kind": `malformed` (it is no token, or was changed),
+    `foreign` (of another method or zone), `stale` (of another filter, order or selection).
 
         {"reason": "PAGE_TOKEN_INVALID", "domain": "quartet.dev", "metadata": {"hint": "ask for the first page again, without a token"}}
     """
@@ -364,6 +365,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "SNAPSHOT_REFERENCED", "domain": "quartet.dev", "metadata": {"snapshot": "7fffffffffffff0c5d1f0a2b3c4d5e6f", "hint": "quartet snapshot ref rm NAME"}}
     """
+    ERROR_REASON_MOVE_REFUSED: _ErrorReason.ValueType  # 189
+    """ERROR_REASON_MOVE_REFUSED (FAILED_PRECONDITION): a zone cannot be moved, or its move cannot be stopped: it is on its way to
+    another node, or does not move.
+
+        {"reason": "MOVE_REFUSED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
+    """
     ERROR_REASON_ETAG_STALE: _ErrorReason.ValueType  # 34
     """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
 
@@ -488,6 +495,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "VERSIONS_BEHIND", "domain": "quartet.dev", "metadata": {"recorded": "1200"}}
     """
+    ERROR_REASON_ZONE_MOVED: _ErrorReason.ValueType  # 186
+    """ERROR_REASON_ZONE_MOVED (UNAVAILABLE): the records of the zone have just gone to another node, and the call came to the old
+    one through a node that did not know it yet. Nothing was done; the call may be repeated.
+
+        {"reason": "ZONE_MOVED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2"}}
+    """
+    ERROR_REASON_ZONE_MOVING: _ErrorReason.ValueType  # 188
+    """ERROR_REASON_ZONE_MOVING (UNAVAILABLE): the records of the zone are on their way to another node. They can be read; writes
+    may be repeated after the time that is said.
+
+        {"reason": "ZONE_MOVING", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
+    """
+    ERROR_REASON_ZONE_HOME_DOWN: _ErrorReason.ValueType  # 187
+    """ERROR_REASON_ZONE_HOME_DOWN (UNAVAILABLE): the node on which the records of the zone live, which the metadata name, does not
+    answer, or does not have the disk on which they are. A write may have happened: repeat it with the same request id.
+
+        {"reason": "ZONE_HOME_DOWN", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet node list"}}
+    """
     ERROR_REASON_DEADLINE_PASSED: _ErrorReason.ValueType  # 45
     """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the
     server's for calls without one.
@@ -520,6 +545,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     be.
 
         {"reason": "SNAPSHOT_DAMAGED", "domain": "quartet.dev"}
+    """
+    ERROR_REASON_ROWS_DAMAGED: _ErrorReason.ValueType  # 190
+    """ERROR_REASON_ROWS_DAMAGED (DATA_LOSS): rows on their way to another node are not those that were sent. They are sent again.
+
+        {"reason": "ROWS_DAMAGED", "domain": "quartet.dev"}
     """
     ERROR_REASON_INTERNAL_FAULT: _ErrorReason.ValueType  # 48
     """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
@@ -566,6 +596,45 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_DATABASE_UNREACHABLE (UNAVAILABLE): the database server does not answer.
 
         {"reason": "DATABASE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet db status"}}
+    """
+    ERROR_REASON_FILTER_INVALID: _ErrorReason.ValueType  # 150
+    """ERROR_REASON_FILTER_INVALID (INVALID_ARGUMENT): a filter is not written as AIP-160 says, or is too long (8 KiB), too deep (32
+    brackets) or of too many comparisons (100). Metadata: the position of the mistake in characters, from 1, and its kind: `syntax`,
+    `unsupported` or `limit`.
+
+        {"reason": "FILTER_INVALID", "domain": "quartet.dev", "metadata": {"position": "10", "kind": "syntax", "hint": "write it like: status = open AND title = \\"draft*\\""}}
+    """
+    ERROR_REASON_COLUMN_UNKNOWN: _ErrorReason.ValueType  # 151
+    """ERROR_REASON_COLUMN_UNKNOWN (INVALID_ARGUMENT): a filter or an order names a field that the record does not have, or not as a
+    column. Metadata: the name, the record, and the position in the filter or order in characters, from 1.
+
+        {"reason": "COLUMN_UNKNOWN", "domain": "quartet.dev", "metadata": {"column": "titel", "record": "Task", "position": "1", "hint": "it has: id, title, status"}}
+    """
+    ERROR_REASON_COLUMN_UNUSABLE: _ErrorReason.ValueType  # 152
+    """ERROR_REASON_COLUMN_UNUSABLE (INVALID_ARGUMENT): a filter asks of a column what cannot be asked of it, or an order names one that
+    cannot be ordered by: bytes and vectors are not filtered, only columns that are never absent and no list, map or message can
+    be ordered by. Metadata: the column and the position in characters, from 1.
+
+        {"reason": "COLUMN_UNUSABLE", "domain": "quartet.dev", "metadata": {"column": "tags", "position": "1", "hint": "ask whether a list has a value: tags:\\"x\\""}}
+    """
+    ERROR_REASON_FILTER_TYPE_MISMATCH: _ErrorReason.ValueType  # 153
+    """ERROR_REASON_FILTER_TYPE_MISMATCH (INVALID_ARGUMENT): a filter compares a column with a value of another type, or by an operator
+    that its type does not have. Metadata: the column, the type that it wants, and the position of the value in characters, from 1.
+
+        {"reason": "FILTER_TYPE_MISMATCH", "domain": "quartet.dev", "metadata": {"column": "priority", "wanted": "a whole number", "position": "12"}}
+    """
+    ERROR_REASON_BATCH_TOO_LARGE: _ErrorReason.ValueType  # 154
+    """ERROR_REASON_BATCH_TOO_LARGE (INVALID_ARGUMENT): more items in a batch than it takes (1,000), or they have more bytes together than
+    an answer may have. Nothing was changed. Metadata: the limit, and what there was.
+
+        {"reason": "BATCH_TOO_LARGE", "domain": "quartet.dev", "metadata": {"field": "requests", "limit": "1000", "found": "1001", "hint": "send fewer items at once"}}
+    """
+    ERROR_REASON_MASK_INVALID: _ErrorReason.ValueType  # 155
+    """ERROR_REASON_MASK_INVALID (INVALID_ARGUMENT): an update mask names what cannot be updated. Metadata: the path and the kind of mistake:
+    `unknown` (the record has no such field), `part` (only whole fields are updated), `key`, `output_only`, `immutable`, `star` (`*` stands
+    alone), `twice`, `empty` (nothing is to be updated).
+
+        {"reason": "MASK_INVALID", "domain": "quartet.dev", "metadata": {"path": "created_at", "kind": "output_only"}}
     """
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 167
     """ERROR_REASON_SESSION_NOT_FOUND (NOT_FOUND): no session of an agent has the label, nor the alias.
@@ -668,7 +737,8 @@ such field.
 """
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 2
 """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT): a page token was not made by this method for this request:
-it was changed, or the filter was.
+it was changed, or the filter was. Lists of records say which in metadata "kind": `malformed` (it is no token, or was changed),
+`foreign` (of another method or zone), `stale` (of another filter, order or selection).
 
     {"reason": "PAGE_TOKEN_INVALID", "domain": "quartet.dev", "metadata": {"hint": "ask for the first page again, without a token"}}
 """
@@ -996,6 +1066,12 @@ ERROR_REASON_SNAPSHOT_REFERENCED: ErrorReason.ValueType  # 116
 
     {"reason": "SNAPSHOT_REFERENCED", "domain": "quartet.dev", "metadata": {"snapshot": "7fffffffffffff0c5d1f0a2b3c4d5e6f", "hint": "quartet snapshot ref rm NAME"}}
 """
+ERROR_REASON_MOVE_REFUSED: ErrorReason.ValueType  # 189
+"""ERROR_REASON_MOVE_REFUSED (FAILED_PRECONDITION): a zone cannot be moved, or its move cannot be stopped: it is on its way to
+another node, or does not move.
+
+    {"reason": "MOVE_REFUSED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
+"""
 ERROR_REASON_ETAG_STALE: ErrorReason.ValueType  # 34
 """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
 
@@ -1120,6 +1196,24 @@ at. The observer catches up by itself.
 
     {"reason": "VERSIONS_BEHIND", "domain": "quartet.dev", "metadata": {"recorded": "1200"}}
 """
+ERROR_REASON_ZONE_MOVED: ErrorReason.ValueType  # 186
+"""ERROR_REASON_ZONE_MOVED (UNAVAILABLE): the records of the zone have just gone to another node, and the call came to the old
+one through a node that did not know it yet. Nothing was done; the call may be repeated.
+
+    {"reason": "ZONE_MOVED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2"}}
+"""
+ERROR_REASON_ZONE_MOVING: ErrorReason.ValueType  # 188
+"""ERROR_REASON_ZONE_MOVING (UNAVAILABLE): the records of the zone are on their way to another node. They can be read; writes
+may be repeated after the time that is said.
+
+    {"reason": "ZONE_MOVING", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
+"""
+ERROR_REASON_ZONE_HOME_DOWN: ErrorReason.ValueType  # 187
+"""ERROR_REASON_ZONE_HOME_DOWN (UNAVAILABLE): the node on which the records of the zone live, which the metadata name, does not
+answer, or does not have the disk on which they are. A write may have happened: repeat it with the same request id.
+
+    {"reason": "ZONE_HOME_DOWN", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet node list"}}
+"""
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 45
 """ERROR_REASON_DEADLINE_PASSED (DEADLINE_EXCEEDED): the call did not finish within its deadline, or within the
 server's for calls without one.
@@ -1152,6 +1246,11 @@ ERROR_REASON_SNAPSHOT_DAMAGED: ErrorReason.ValueType  # 118
 be.
 
     {"reason": "SNAPSHOT_DAMAGED", "domain": "quartet.dev"}
+"""
+ERROR_REASON_ROWS_DAMAGED: ErrorReason.ValueType  # 190
+"""ERROR_REASON_ROWS_DAMAGED (DATA_LOSS): rows on their way to another node are not those that were sent. They are sent again.
+
+    {"reason": "ROWS_DAMAGED", "domain": "quartet.dev"}
 """
 ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 48
 """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
@@ -1198,6 +1297,45 @@ ERROR_REASON_DATABASE_UNREACHABLE: ErrorReason.ValueType  # 147
 """ERROR_REASON_DATABASE_UNREACHABLE (UNAVAILABLE): the database server does not answer.
 
     {"reason": "DATABASE_UNREACHABLE", "domain": "quartet.dev", "metadata": {"database": "events", "hint": "quartet db status"}}
+"""
+ERROR_REASON_FILTER_INVALID: ErrorReason.ValueType  # 150
+"""ERROR_REASON_FILTER_INVALID (INVALID_ARGUMENT): a filter is not written as AIP-160 says, or is too long (8 KiB), too deep (32
+brackets) or of too many comparisons (100). Metadata: the position of the mistake in characters, from 1, and its kind: `syntax`,
+`unsupported` or `limit`.
+
+    {"reason": "FILTER_INVALID", "domain": "quartet.dev", "metadata": {"position": "10", "kind": "syntax", "hint": "write it like: status = open AND title = \\"draft*\\""}}
+"""
+ERROR_REASON_COLUMN_UNKNOWN: ErrorReason.ValueType  # 151
+"""ERROR_REASON_COLUMN_UNKNOWN (INVALID_ARGUMENT): a filter or an order names a field that the record does not have, or not as a
+column. Metadata: the name, the record, and the position in the filter or order in characters, from 1.
+
+    {"reason": "COLUMN_UNKNOWN", "domain": "quartet.dev", "metadata": {"column": "titel", "record": "Task", "position": "1", "hint": "it has: id, title, status"}}
+"""
+ERROR_REASON_COLUMN_UNUSABLE: ErrorReason.ValueType  # 152
+"""ERROR_REASON_COLUMN_UNUSABLE (INVALID_ARGUMENT): a filter asks of a column what cannot be asked of it, or an order names one that
+cannot be ordered by: bytes and vectors are not filtered, only columns that are never absent and no list, map or message can
+be ordered by. Metadata: the column and the position in characters, from 1.
+
+    {"reason": "COLUMN_UNUSABLE", "domain": "quartet.dev", "metadata": {"column": "tags", "position": "1", "hint": "ask whether a list has a value: tags:\\"x\\""}}
+"""
+ERROR_REASON_FILTER_TYPE_MISMATCH: ErrorReason.ValueType  # 153
+"""ERROR_REASON_FILTER_TYPE_MISMATCH (INVALID_ARGUMENT): a filter compares a column with a value of another type, or by an operator
+that its type does not have. Metadata: the column, the type that it wants, and the position of the value in characters, from 1.
+
+    {"reason": "FILTER_TYPE_MISMATCH", "domain": "quartet.dev", "metadata": {"column": "priority", "wanted": "a whole number", "position": "12"}}
+"""
+ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 154
+"""ERROR_REASON_BATCH_TOO_LARGE (INVALID_ARGUMENT): more items in a batch than it takes (1,000), or they have more bytes together than
+an answer may have. Nothing was changed. Metadata: the limit, and what there was.
+
+    {"reason": "BATCH_TOO_LARGE", "domain": "quartet.dev", "metadata": {"field": "requests", "limit": "1000", "found": "1001", "hint": "send fewer items at once"}}
+"""
+ERROR_REASON_MASK_INVALID: ErrorReason.ValueType  # 155
+"""ERROR_REASON_MASK_INVALID (INVALID_ARGUMENT): an update mask names what cannot be updated. Metadata: the path and the kind of mistake:
+`unknown` (the record has no such field), `part` (only whole fields are updated), `key`, `output_only`, `immutable`, `star` (`*` stands
+alone), `twice`, `empty` (nothing is to be updated).
+
+    {"reason": "MASK_INVALID", "domain": "quartet.dev", "metadata": {"path": "created_at", "kind": "output_only"}}
 """
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 167
 """ERROR_REASON_SESSION_NOT_FOUND (NOT_FOUND): no session of an agent has the label, nor the alias.

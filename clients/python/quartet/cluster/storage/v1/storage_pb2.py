@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(quartet/cluster/storage/v1/storage.proto\x12\x1aquartet.cluster.storage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x01\n\nNodeRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x02 \x01(\t\x12\x14\n\x0chttp_address\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\nJoinTicket\x12\x11\n\tendpoints\x18\x01 \x03(\t\x12\x13\n\x0b\x61uthorities\x18\x02 \x03(\x0c\x12\x0e\n\x06secure\x18\x03 \x01(\x08\x12\x13\n\x0b\x63\x65rtificate\x18\x04 \x01(\x0c\x12\x0b\n\x03key\x18\x05 \x01(\x0c\"K\n\nZoneRecord\x12\x0c\n\x04home\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(quartet/cluster/storage/v1/storage.proto\x12\x1aquartet.cluster.storage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x01\n\nNodeRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x02 \x01(\t\x12\x14\n\x0chttp_address\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\nJoinTicket\x12\x11\n\tendpoints\x18\x01 \x03(\t\x12\x13\n\x0b\x61uthorities\x18\x02 \x03(\x0c\x12\x0e\n\x06secure\x18\x03 \x01(\x08\x12\x13\n\x0b\x63\x65rtificate\x18\x04 \x01(\x0c\x12\x0b\n\x03key\x18\x05 \x01(\x0c\"\xa3\x01\n\nZoneRecord\x12\x0c\n\x04home\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05moves\x18\x03 \x01(\x03\x12\r\n\x05store\x18\x04 \x01(\x0c\x12\x38\n\x04move\x18\x05 \x01(\x0b\x32*.quartet.cluster.storage.v1.ZoneMoveRecord\"X\n\x0eZoneMoveRecord\x12\n\n\x02to\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02id\x18\x03 \x01(\t\"\x9d\x01\n\x0cMoveProgress\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05store\x18\x02 \x01(\x0c\x12\x0c\n\x04step\x18\x03 \x01(\x05\x12\x0e\n\x06tables\x18\x04 \x01(\x05\x12\r\n\x05\x61\x66ter\x18\x05 \x01(\x0c\x12\x0c\n\x04rows\x18\x06 \x01(\x03\x12\x12\n\ntotal_rows\x18\x07 \x01(\x03\x12\x0f\n\x07problem\x18\x08 \x01(\t\x12\x12\n\nmismatches\x18\t \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODERECORD']._serialized_end=243
   _globals['_JOINTICKET']._serialized_start=245
   _globals['_JOINTICKET']._serialized_end=347
-  _globals['_ZONERECORD']._serialized_start=349
-  _globals['_ZONERECORD']._serialized_end=424
+  _globals['_ZONERECORD']._serialized_start=350
+  _globals['_ZONERECORD']._serialized_end=513
+  _globals['_ZONEMOVERECORD']._serialized_start=515
+  _globals['_ZONEMOVERECORD']._serialized_end=603
+  _globals['_MOVEPROGRESS']._serialized_start=606
+  _globals['_MOVEPROGRESS']._serialized_end=763
 # @@protoc_insertion_point(module_scope)

@@ -109,22 +109,126 @@ class ZoneRecord(_message.Message):
 
     HOME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    MOVE_FIELD_NUMBER: _builtins.int
     home: _builtins.str
     """Name of the node where its records live."""
+    moves: _builtins.int
+    """How often it has changed its home."""
+    store: _builtins.bytes
+    """Id of the disk on which its records are, 16 bytes: a node of the same name with another disk does not have them. Empty
+    until the home has served a call for it.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
+
+    @_builtins.property
+    def move(self) -> Global___ZoneMoveRecord:
+        """Its way to another node; unset while it stays. While it is set the home takes no writes."""
 
     def __init__(
         self,
         *,
         home: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        moves: _builtins.int = ...,
+        store: _builtins.bytes = ...,
+        move: Global___ZoneMoveRecord | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "move", b"move"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "home", b"home"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "home", b"home", "move", b"move", "moves", b"moves", "store", b"store"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ZoneRecord: _TypeAlias = ZoneRecord  # noqa: Y015
+
+@_typing.final
+class ZoneMoveRecord(_message.Message):
+    """ZoneMoveRecord is the way of a zone from its home to another node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TO_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    to: _builtins.str
+    """Name of the other node."""
+    id: _builtins.str
+    """Tells it from every other move."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    def __init__(
+        self,
+        *,
+        to: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "start_time", b"start_time", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ZoneMoveRecord: _TypeAlias = ZoneMoveRecord  # noqa: Y015
+
+@_typing.final
+class MoveProgress(_message.Message):
+    """MoveProgress is the value of /system/moves/<zone>: how far the home is with a move. It is written after what it tells of is
+    durable at the other node, so that a node that was killed goes on from here.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    TOTAL_ROWS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    MISMATCHES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The move; progress of another one means nothing."""
+    store: _builtins.bytes
+    """Id of the disk that receives the rows."""
+    step: _builtins.int
+    """ClusterService's ZoneMoveStep."""
+    tables: _builtins.int
+    """How many of the tables, in the order in which they are sent, are complete at the other node."""
+    after: _builtins.bytes
+    """The key of the last row of the next table that is there: its columns in the wire form of transfers; empty: none is."""
+    rows: _builtins.int
+    """Rows that are there."""
+    total_rows: _builtins.int
+    """Rows of the zone."""
+    problem: _builtins.str
+    """Why it does not get on."""
+    mismatches: _builtins.int
+    """How often what arrived was not what was sent."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        store: _builtins.bytes = ...,
+        step: _builtins.int = ...,
+        tables: _builtins.int = ...,
+        after: _builtins.bytes = ...,
+        rows: _builtins.int = ...,
+        total_rows: _builtins.int = ...,
+        problem: _builtins.str = ...,
+        mismatches: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "id", b"id", "mismatches", b"mismatches", "problem", b"problem", "rows", b"rows", "step", b"step", "store", b"store", "tables", b"tables", "total_rows", b"total_rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveProgress: _TypeAlias = MoveProgress  # noqa: Y015

@@ -1,0 +1,1 @@
+"""Where zones live: homes, the gates of their databases, their moves."""

@@ -1,0 +1,25 @@
+"""Leaves of the tree of errors that have to do with where zones live, and with copies of rows. `errors` draws the tree."""
+
+from __future__ import annotations
+
+from quartet_server.branches import DataLoss, FailedPrecondition, Unavailable
+
+
+class MoveRefused(FailedPrecondition, hint="quartet zone list"):
+    """A zone cannot be moved, or its move cannot be stopped, as things are."""
+
+
+class ZoneMoved(Unavailable):
+    """The zone's records live on another node than the one that was asked for them on another's behalf."""
+
+
+class ZoneMoving(Unavailable, hint="quartet zone list"):
+    """The zone's records are on their way to another node and take no writes until they are there."""
+
+
+class ZoneHomeDown(Unavailable, hint="quartet node list"):
+    """The node on which the zone's records live does not answer; a write may have happened."""
+
+
+class RowsDamaged(DataLoss):
+    """Rows on their way to another node, or in a backup, are not those that were written."""

@@ -1,0 +1,184 @@
+"""Pages of lists by keyset: each begins behind the last row of the one before, wherever that row is by now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+from google.protobuf.message import Message
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+
+from quartet_server.errors import FieldInvalid
+from quartet_server.records import filtering, statements, tokens
+from quartet_server.records.contract import Dialect, Session
+from quartet_server.records.ordering import Order, order
+from quartet_server.records.schema import ZONE, Record
+from quartet_server.records.tokens import Seal
+
+M = TypeVar("M", bound=Message)
+
+PAGE = 100
+"""Records of a page whose size was not named."""
+MOST = 1000
+"""Most records of a page."""
+MAX_BYTES = 3 * 1024 * 1024
+"""Bytes after which a page ends early, with a token: answers stay below the 4 MiB that clients take."""
+
+_CHUNK = 64  # rows read at once, after which their bytes are counted
+_CACHED = 512  # longest filter whose SQL is kept, in characters
+_DIALECTS = {Dialect.SQLITE: SQLiteDialect_pysqlite(), Dialect.POSTGRESQL: PGDialect_psycopg()}  # type: ignore[no-untyped-call]
+
+
+def page(
+    session: Session,
+    record: Record[M],
+    *,
+    conditions: Sequence[sa.ColumnElement[bool]] = (),
+    order_by: str = "",
+    page_size: int = 0,
+    page_token: str = "",
+    seal: str,
+) -> tuple[list[M], str]:
+    """Return a page of the records that fulfil all `conditions`, and the token of the next one, empty where there is none.
+
+    Rows that are there throughout come exactly once, whatever else is written between the pages.
+
+    Args:
+        session: Of the zone.
+        record: What is listed.
+        conditions: What must hold of a row.
+        order_by: See `ordering.order`.
+        page_size: Records at most: 0 for `PAGE`, up to `MOST`. A page also ends after `MAX_BYTES`.
+        page_token: Of the page before; empty for the first.
+        seal: The method and all that `conditions` come from: a token is of no use with another one.
+
+    Raises:
+        FieldInvalid: The size or the order are not taken.
+        ColumnUnknown: See `ordering.order`.
+        ColumnUnusable: Likewise.
+        PageTokenInvalid: The token was not made for this request.
+    """
+    asked = _Asked.of(session, record, order_by, page_size, page_token, "", seal)
+    table = record.table
+    chosen = statements.columns(record).where(table.c[ZONE] == session.zone, *conditions)
+    if asked.start is not None:
+        binds = [sa.literal(value, table.c[n].type) for n, value in zip(asked.order.columns, asked.start, strict=True)]
+        chosen = chosen.where(asked.order.after(record, binds))
+    chosen = chosen.order_by(*asked.order.clauses(record)).limit(asked.size + 1)
+    with closing(session.connection.execute(chosen)) as result:
+        return asked.cut(iter(lambda: result.fetchmany(_CHUNK), []))
+
+
+def listing(
+    session: Session,
+    record: Record[M],
+    *,
+    method: str,
+    equal: Mapping[str, object],
+    filter: str,  # noqa: A002 - the name of the field
+    order_by: str,
+    page_size: int,
+    page_token: str,
+) -> tuple[list[M], str]:
+    """Return a page as `page` does, of the records whose columns `equal` what it says and that fulfil `filter`.
+
+    Its SQL is made once for requests that differ in values only. Raises what `page` and `filtering.where` raise.
+    """
+    said = repr((filter, sorted(equal.items())))
+    asked = _Asked.of(session, record, order_by, page_size, page_token, method, said)
+    make = _statement if len(filter) <= _CACHED else _statement.__wrapped__
+    statement = make(record, session.dialect, filter, asked.order, tuple(equal), asked.start is not None)
+    values = {ZONE: session.zone, "limit": asked.size + 1}
+    values |= {f"equal_{name}": value for name, value in equal.items()}
+    values |= {f"after_{place}": value for place, value in enumerate(asked.start or ())}
+    with closing(session.cursor()) as cursor:
+        cursor.execute(statement.sql, statement.parameters(values))
+        return asked.cut(iter(lambda: cursor.fetchmany(_CHUNK), []))
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """A SELECT as the driver takes it.
+
+    Attributes:
+        sql: Its text.
+        fixed: Parameters that are the same each time.
+        places: Names of the parameters in their order, where they have no names in the text.
+    """
+
+    sql: str
+    fixed: Mapping[str, Any]
+    places: tuple[str, ...] | None
+
+    def parameters(self, values: Mapping[str, object]) -> Any:
+        """Return the parameters that go with `values`."""
+        all_of_them = {**self.fixed, **values}
+        return all_of_them if self.places is None else [all_of_them[name] for name in self.places]
+
+
+@lru_cache(maxsize=512)
+def _statement(
+    record: Record[Any], dialect: Dialect, said: str, order: Order, equal: tuple[str, ...], follows: bool
+) -> _Statement:
+    columns = record.table.c
+    chosen = statements.columns(record).where(columns[ZONE] == sa.bindparam(ZONE, type_=sa.Text()))
+    chosen = chosen.where(*(columns[name] == sa.bindparam(f"equal_{name}", type_=columns[name].type) for name in equal))
+    chosen = chosen.where(filtering.where(record, said))
+    if follows:
+        binds = [sa.bindparam(f"after_{n}", type_=columns[name].type) for n, name in enumerate(order.columns)]
+        chosen = chosen.where(order.after(record, binds))
+    chosen = chosen.order_by(*order.clauses(record)).limit(sa.bindparam("limit", type_=sa.Integer()))
+    compiled = chosen.compile(dialect=_DIALECTS[dialect], compile_kwargs={"render_postcompile": True})
+    given = {ZONE, "limit", *(f"equal_{name}" for name in equal), *(f"after_{n}" for n in range(len(order.columns)))}
+    fixed = {name: value for name, value in (compiled.params or {}).items() if name not in given}
+    places = tuple(compiled.positiontup) if compiled.positiontup is not None else None
+    return _Statement(str(compiled), fixed, places)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[M]):
+    """What of a list is asked for."""
+
+    record: Record[M]
+    order: Order
+    size: int
+    seal: Seal
+    start: tuple[Any, ...] | None
+
+    @classmethod
+    def of(
+        cls, session: Session, record: Record[M], order_by: str, size: int, token: str, method: str, request: str
+    ) -> _Asked[M]:
+        if not 0 <= size <= MOST:
+            raise FieldInvalid.of("page_size", f"0 to {MOST} are taken")
+        sorted_by = order(record, order_by)
+        seal = Seal.of(session.zone, record, sorted_by, method, request)
+        start = tokens.decode(token, seal, record, sorted_by) if token else None
+        return cls(record, sorted_by, size or PAGE, seal, start)
+
+    def cut(self, chunks: Iterator[Sequence[Sequence[Any]]]) -> tuple[list[M], str]:
+        """Return the page that begins with the rows of `chunks`, and the token of the next."""
+        found: list[M] = []
+        decode, bytes_, last = self.record.codec.decode, 0, None
+        for rows in chunks:
+            for row in rows:
+                if len(found) == self.size or bytes_ > MAX_BYTES:
+                    assert last is not None
+                    return found, self._token(last)
+                message = decode(row, row[-1])
+                bytes_ += message.ByteSize()
+                found.append(message)
+                last = row
+        return found, ""
+
+    def _token(self, row: Sequence[Any]) -> str:
+        places = self.record.codec.names
+        values = [row[places.index(name)] for name in self.order.columns]
+        for name, value in zip(self.order.columns, values, strict=True):
+            tokens.check_text(name, value)
+        return tokens.encode(self.seal, values)
