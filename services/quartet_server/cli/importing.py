@@ -36,7 +36,7 @@ def register(app: App) -> None:
         path: Path,
         /,
         *,
-        me: tuple[str, ...] = (),
+        me: Annotated[tuple[str, ...], Parameter(negative="")] = (),
         source: str = "",
         since: str = "",
         limit: int = 0,
@@ -120,6 +120,11 @@ def register(app: App) -> None:
             print_table([row], _SHOWN)
         if tally.faults.bad > TOLD:
             say(f"and {tally.faults.bad - TOLD} more")
+        if not more.get("verified", True):
+            say(
+                "not all of it was found in the ledger as it is in the source: see `by_adapter` and `links_dangling` of -o json"
+            )
+            return 1
         return 1 if strict and tally.faults.bad else 0
 
 

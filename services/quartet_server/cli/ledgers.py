@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterator, Sequence
 
 from quartet import Client, NotFound
@@ -26,9 +27,10 @@ _ALONE = 3 << 20
 class Remote:
     """A `Ledger` over the client. Safe for one thread at a time."""
 
-    def __init__(self, client: Client) -> None:
-        """Call over `client`."""
+    def __init__(self, client: Client, run_id: str = "") -> None:
+        """Call over `client`; the run is drawn when it is left empty."""
         self._client = client
+        self._run = Import(SOURCE, run_id=run_id or uuid.uuid4().hex)
 
     def append(self, events: Sequence[event_pb2.Event]) -> Sequence[appending_pb2.AppendResult]:
         """See Ledger."""
@@ -59,14 +61,12 @@ class Remote:
         request_id = hashlib.sha256(f"{source}\n{id_}\n{key}".encode()).hexdigest()
         self._client.events.set_state(id_, _STATES[key], changed_by=SOURCE, source=source, request_id=request_id)
 
-    def import_sessions(
-        self, items: Sequence[import_calls_pb2.ImportItem]
-    ) -> Sequence[import_calls_pb2.ImportResult]:
+    def import_sessions(self, items: Sequence[import_calls_pb2.ImportItem]) -> Sequence[import_calls_pb2.ImportResult]:
         """See Ledger."""
-        run = Import(SOURCE)
+        key = self._key(items)
         if len(items) == 1 and items[0].ByteSize() > _ALONE:
-            return self._client.agents.import_session(items[0], run, _key(items)).results
-        return self._client.agents.import_sessions(items, run, _key(items)).results
+            return self._client.agents.import_session(items[0], self._run, key).results
+        return self._client.agents.import_sessions(items, self._run, key).results
 
     def watermarks(self, prefix: str) -> Iterator[progress_pb2.SyncWatermark]:
         """See Ledger."""
@@ -111,10 +111,9 @@ class Remote:
         job.progress.update(progress)
         self._client.events.report_sync(job)
 
-
-def _key(items: Sequence[import_calls_pb2.ImportItem]) -> str:
-    """Return a key under which importing these, as they are, may be repeated."""
-    made = hashlib.sha256()
-    for item in items:
-        made.update(item.SerializeToString(deterministic=True))
-    return made.hexdigest()
+    def _key(self, items: Sequence[import_calls_pb2.ImportItem]) -> str:
+        """Return a key under which importing these, as they are, may be repeated within the run."""
+        made = hashlib.sha256(self._run.run_id.encode())
+        for item in items:
+            made.update(item.SerializeToString(deterministic=True))
+        return made.hexdigest()
