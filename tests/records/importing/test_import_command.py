@@ -65,7 +65,7 @@ def test_a_history_of_claude_code_is_imported_and_searched(quartet: Run, node: M
     _, counts = quartet("import", "claude-code", FIXTURES / "claude", *zone)
     assert (counts["sessions"], counts["turns"], counts["bad"]) == (2, 7, 1)
     _, hits = quartet("events", "search", "why are yen rounded", *zone)
-    assert "yen" in hits[0]["content"]
+    assert "yen" in hits[0]["event"]["content"]
     with Client(node.address, zone="readme") as client:
         session = client.agents.session("claude-code:5f0c8a52-3a1e-4f57-9d0e-0c2b6a1d7e01")
         assert session.thread_id == "claude-code:c0de0000-0000-4000-8000-00000000000f"
