@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -89,16 +90,17 @@ def register(app: App) -> None:
         options = Options(frozenset(one.lower() for one in me), source)
         more: dict[str, Any] = {}
         try:
-            readers = list(KINDS[kind].open(path, options, tally.faults))
+            readers = deque(KINDS[kind].open(path, options, tally.faults))
             with Meter(doing="importing", of_bytes=kind not in _ROWS) as meter:
                 for reader in readers:
                     meter.expect(reader.size)
+                each = (readers.popleft() for _ in range(len(readers)))  # one that has been read is forgotten
                 if dry_run:
-                    Loader(None, plan, tally, meter.advance).run(readers)
+                    Loader(None, plan, tally, meter.advance).run(each)
                 else:
                     with connected(endpoints, zone, timeout=_PATIENCE) as client:
                         ledger = Remote(client)
-                        Loader(ledger, plan, tally, meter.advance).run(readers)
+                        Loader(ledger, plan, tally, meter.advance).run(each)
                         if kind == "cortex":
                             whole = not (limit or since or source)
                             more = unify(ledger, path, tally, links=links, drop_source=drop_source, whole=whole)
