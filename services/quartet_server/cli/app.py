@@ -22,6 +22,7 @@ from quartet_server.cli import (
     demo,
     events,
     files,
+    importing,
     maintenance,
     mounts,
     nodes,
@@ -87,6 +88,7 @@ def create(environ: Mapping[str, str]) -> App:
     zones.register(app)
     events.register(app)
     agents.register(app)
+    importing.register(app)
     demo.register(app)
     return app
 
