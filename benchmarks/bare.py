@@ -86,7 +86,7 @@ class BarePostgres:
 
     def query(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         """See Bare."""
-        return self._cursor.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+        return self._cursor.execute(sql, parameters).fetchall()
 
     def close(self) -> None:
         """See Bare."""

@@ -56,7 +56,7 @@ def judged(bar: Bar, found: Mapping[tuple[str, str], Sequence[Row]], get: Sequen
 
 
 def _median(rows: Sequence[Row], what: str) -> float:
-    return statistics.median(getattr(row, what) for row in rows)
+    return float(statistics.median(getattr(row, what) for row in rows))
 
 
 def render(document: Mapping[str, object]) -> str:

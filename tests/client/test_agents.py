@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from harness.ledger import ASSISTANT, exchange, said
+from harness.conversations import ASSISTANT, exchange, said
 from quartet import AsyncClient, Client, Conflict, NotFound
 from quartet._ledgers import Import
 from quartet.agents.v1 import (

@@ -128,7 +128,11 @@ def is_zero(table: dict[str, Any], column: str, default: str | None) -> bool:
     if column == "revision":
         return default == "1"
     zero = ENGINE["zeros"].get(kinds[column])
-    return default is None or (zero is not None and default == plain_default(zero))
+    if default is None or zero is None:
+        return default is None
+    return default == plain_default(zero) or (
+        kinds[column] == "real" and float(default) == float(plain_default(zero) or 0)
+    )
 
 
 def check_references(inspector: sa.Inspector, name: str, table: dict[str, Any]) -> None:

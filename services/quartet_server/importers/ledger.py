@@ -52,4 +52,3 @@ class Ledger(Protocol):
 
     def report(self, adapter: str, *, incremental: bool, progress: dict[str, Json]) -> None:
         """Say what a run did."""
-

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from harness.ledger import exchange
+from harness.conversations import exchange
 from quartet import Client
 from quartet._memory import MemoryNode
 from quartet.agents.v1 import turns_pb2
