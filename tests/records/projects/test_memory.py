@@ -51,7 +51,7 @@ async def test_episodes_are_found_by_what_they_mean(planning: Planning) -> None:
     found = (await planning.SearchEpisodes(project_id="p", vector=[1, 0], type=DECISION, task_id="t")).matches
     assert [one.episode.id for one in found] == ["near"]
     assert len((await planning.SearchEpisodes(project_id="p", vector=[1, 0], limit=2)).matches) == 2
-    with fails(CODE.FAILED_PRECONDITION, "VECTOR_DIMENSION"):
+    with fails(CODE.INVALID_ARGUMENT, "VECTOR_DIMENSION"):
         await planning.SearchEpisodes(project_id="p", vector=[1, 0, 0])
     for wrong in ({}, {"project_id": "p", "limit": 1001}, {"project_id": "p", "type": 77}):
         with fails(CODE.INVALID_ARGUMENT, "FIELD_INVALID"):
