@@ -14,7 +14,7 @@ from quartet_server.importers.faults import WrongKindError
 from quartet_server.importers.items import Event
 from quartet_server.importers.mime import decoded
 
-ROUNDS = 60
+ROUNDS = 40
 
 
 def damaged(data: bytes, draw: random.Random) -> bytes:
