@@ -14,7 +14,8 @@ from quartet_server.event_errors import FtsQueryInvalid
 from quartet_server.events.matching import fts5, tsquery
 from quartet_server.events.query import MAX_CHARACTERS, parse
 from quartet_server.events.schema import SCHEMA
-from quartet_server.records.sqlite import engine, prepare
+from quartet_server.records.preparing import prepare_sqlite
+from quartet_server.records.sqlite import engine
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 
@@ -76,7 +77,7 @@ def test_a_query_that_cannot_be_read_says_where_and_why(text: str, position: int
 def words(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Connection]:
     """A ledger with one event in it."""
     path: Path = tmp_path_factory.mktemp("words") / "events.db"
-    prepare(path, SCHEMA)
+    prepare_sqlite(path, SCHEMA)
     made = engine(path)
     with made.connect() as connection:
         connection.exec_driver_sql(
