@@ -51,12 +51,15 @@ def compare(connection: sa.Connection, schema: Schema, only: Collection[str] = (
     """
     ours = set(schema.metadata.tables)
     foreign = _made_by_statements(schema)
+    handmade = set(re.findall(r"\w+", " ".join(one for statements in schema.ddl.values() for one in statements)))
 
     def counts(name: str | None, kind: str, _parents: Mapping[str, str | None]) -> bool:
         return kind != "table" or name in ours or not (name == VERSION_TABLE or str(name).startswith(foreign))
 
-    def chosen(_item: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:
-        return kind != "table" or not only or name in only
+    def chosen(_item: object, name: str | None, kind: str, reflected: bool, other: object) -> bool:
+        if kind == "table":
+            return not only or name in only
+        return not (reflected and other is None and name in handmade)
 
     options = {
         "compare_type": True,
@@ -95,7 +98,7 @@ def revision(schema: Schema, folder: Path, name: str, about: str = "", only: Col
         context = MigrationContext.configure(connection)
         body = render_python_code(found, render_item=_render, migration_context=context)
     engine.dispose()
-    return _text(name, about or name.replace("_", " "), history.head, body, statements)
+    return _text(name, about or name.lstrip("0123456789_").replace("_", " ") or name, history.head, body, statements)
 
 
 def _text(name: str, about: str, down: str, body: str, statements: Mapping[Dialect, Sequence[str]]) -> str:
@@ -178,6 +181,7 @@ def _main(arguments: Sequence[str]) -> Iterator[str]:
     if not text:
         yield f"the revisions of {database} make all that its schema has"
         return
+    (folder / "__init__.py").touch()  # what checks imports has to know whose these are
     path = folder / f"r{name}.py"
     path.write_text(text)
     yield f"{path}: read it, then run `make lint`"
