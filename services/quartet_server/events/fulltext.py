@@ -39,7 +39,7 @@ DDL = {
         "CREATE FUNCTION events_fts_fill() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ BEGIN"
         " IF TG_OP <> 'INSERT' THEN DELETE FROM events_fts WHERE (zone, id) IN (SELECT zone, id FROM gone); END IF;"
         " IF TG_OP <> 'DELETE' THEN INSERT INTO events_fts SELECT zone, id,"
-        f" to_tsvector('english', left(content, {INDEXED_CHARACTERS})) FROM fresh; END IF;"
+        f" to_tsvector('english', left(content, {INDEXED_CHARACTERS})) FROM fresh; END IF;"  # noqa: S608
         " RETURN NULL; END $$",
         "CREATE TRIGGER events_fts_insert AFTER INSERT ON events REFERENCING NEW TABLE AS fresh"
         " FOR EACH STATEMENT EXECUTE FUNCTION events_fts_fill()",

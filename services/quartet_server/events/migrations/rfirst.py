@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-
 from quartet_server.records.fields import TEXT
 from quartet_server.records.migrating import run
 
