@@ -17,13 +17,16 @@ from cyclopts import Parameter, default_name_transform
 from raftmeta.serving import CallLimits
 
 SERVICES = (
+    "agents",
     "cluster",
     "events",
     "files",
     "maintenance",
     "mounts",
     "objects",
+    "ops",
     "parsed",
+    "projects",
     "settings",
     "snapshots",
     "versions",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a service that needs no member does not wait for Raft to be
     from quartet_server.objects.mounts.referring import Referrer
     from quartet_server.objects.pins import Holder
     from quartet_server.records.contract import Databases
+    from quartet_server.records.engine import OpenDatabases
     from raftmeta.node import Node as Member
 
 
@@ -43,6 +44,8 @@ class Resources:
         referrers: Whatever may have contents in mounted stores, files first.
         registry: What /metrics shows; None where nobody asks.
         records: The node's databases of records; None when no service of the node needs one.
+        opened: The same as the node opened them, for who looks after databases and not after rows.
+        disk: Id of the disk on which they are.
     """
 
     config: Config
@@ -59,6 +62,8 @@ class Resources:
     referrers: Sequence[Referrer] = ()
     registry: CollectorRegistry | None = None
     records: Databases | None = None
+    opened: OpenDatabases | None = None
+    disk: bytes = b""
 
 
 class Domain(Protocol):

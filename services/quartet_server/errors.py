@@ -12,6 +12,7 @@ QuartetError
 │                           BlobNotFound TrashNotFound QuotaNotFound SnapshotNotFound VersionNotFound
 │                           WorkspaceNotFound MountNotFound RecordNotFound
 │                           SessionNotFound TurnNotFound
+│                           BackfillNotFound DatabaseNotFound
 ├── AlreadyExists           FileExists NodeExists ZoneExists WorkspaceExists MountExists RecordExists
 │                           SessionExists AliasTaken
 ├── FailedPrecondition      NotADirectory IsADirectory DirectoryNotEmpty DirectoryCycle NotAFile ContentAbsent
@@ -21,7 +22,8 @@ QuartetError
 │                           ObjectsNotOwned ReferenceMissing RecordReferenced SchemaNewer SchemaOlder MigrationFailed
 │                           DatabaseUnsuitable
 │                           TurnFinished TurnUnfinished AlreadySettled TurnNotOnPath SessionClosed
-│                           MoveRefused LedgerAppendOnly
+│                           MoveRefused LedgerAppendOnly BackupRefused
+│                           TaskCycle TransitionRefused TaskNotReady CheckpointForeign CheckpointUnusable
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
 │                           CollectionRunning PlacementStale HeadMoved
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded DatabaseBusy DatabaseFull
@@ -34,7 +36,7 @@ QuartetError
 ├── DeadlineExceeded        DeadlinePassed
 ├── Unimplemented           RpcUnimplemented
 ├── DataLoss                StoreCorrupt BlobCorrupt ContentLost SnapshotDamaged DatabaseDamaged
-│                           RowsDamaged
+│                           RowsDamaged BackupDamaged
 └── Internal                InternalFault
 
 A branch has a status code, a leaf has a reason: the one of `quartet.errors.v1.ErrorReason` whose name it bears.
@@ -48,6 +50,7 @@ from collections.abc import Iterator
 import quartet_server.agent_errors
 import quartet_server.event_errors
 import quartet_server.placement_errors
+import quartet_server.project_errors
 import quartet_server.record_errors  # noqa: F401 - their leaves are in the tree
 from quartet_server.branches import (
     Aborted as Aborted,

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from quartet_server import validation
 from quartet_server.addresses import Address
+from quartet_server.agents import service as agents
 from quartet_server.catalog import schemas_for
 from quartet_server.cluster import service as cluster
 from quartet_server.config import Config, Serve
@@ -49,8 +50,11 @@ from quartet_server.objects.replicas.identity import store_id
 from quartet_server.objects.replicas.metrics import ReplicaCollector
 from quartet_server.objects.replicas.opening import Replication, settings_of
 from quartet_server.objects.replicas.status import ReplicaService
+from quartet_server.ops import service as ops
+from quartet_server.ops.staging import put_in_place
 from quartet_server.parsed import service as parsed
 from quartet_server.placement.opening import Placement
+from quartet_server.projects import service as projects
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
 from quartet_server.records.contract import Databases
@@ -78,13 +82,16 @@ from raftmeta.removal import Removal
 from raftmeta.tls import TlsFiles, grpc_channel_credentials
 
 DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
+    "agents": agents.start,
     "cluster": cluster.start,
     "events": events.start,
     "files": files.start,
     "maintenance": maintenance.start,
     "mounts": mounts.start,
     "objects": objects.start,
+    "ops": ops.start,
     "parsed": parsed.start,
+    "projects": projects.start,
     "settings": settings.start,
     "snapshots": snapshots.start,
     "versions": versions.start,
@@ -127,6 +134,7 @@ class RunningNode:
         self.blobs: BlobStore | None = None
         self.records: OpenDatabases | None = None
         self._ownership: Ownership
+        self._disk = b""
         self.readiness = Readiness()
         self.registry = CollectorRegistry()
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -286,7 +294,11 @@ class RunningNode:
     async def _open_records(self) -> OpenDatabases | None:
         """Open the databases that the node's services need."""
         schemas = schemas_for(self.config.services)
-        return await open_databases(self.config, schemas, self._undo, self.registry) if schemas else None
+        if not schemas and "ops" not in self.config.services:
+            return None
+        if await asyncio.to_thread(put_in_place, self.config.serve.data_dir, self.config.serve.data_dir / RECORDS):
+            _log.info("databases were restored from a backup")
+        return await open_databases(self.config, schemas, self._undo, self.registry)
 
     async def _start_placement(
         self, server: aio.Server, interceptor: CallInterceptor, tls: TlsFiles | None
@@ -295,11 +307,13 @@ class RunningNode:
         records, member = self.records, self.member
         if records is None or records.shared:
             return records, ()
-        disk = await asyncio.to_thread(store_id, self.config.serve.data_dir / RECORDS)
+        folder = self.config.serve.data_dir / RECORDS
+        folder.mkdir(mode=0o700, exist_ok=True)  # with PostgreSQL there is nothing in it but the id
+        self._disk = await asyncio.to_thread(store_id, folder)
         placement = Placement(
             self.metastore,
             self.config.serve.name,
-            disk,
+            self._disk,
             records,
             records.schemas,
             (lambda: ()) if member is None else lambda: member.status().members.values(),
@@ -355,6 +369,8 @@ class RunningNode:
             mounts=stores,
             registry=self.registry,
             records=databases,
+            opened=self.records,
+            disk=self._disk,
         )
         domains = []
         for name in self.config.services:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quartet_server.branches import DataLoss, FailedPrecondition, Unavailable
+from quartet_server.branches import DataLoss, FailedPrecondition, NotFound, Unavailable
 
 
 class MoveRefused(FailedPrecondition, hint="quartet zone list"):
@@ -23,3 +23,19 @@ class ZoneHomeDown(Unavailable, hint="quartet node list"):
 
 class RowsDamaged(DataLoss):
     """Rows on their way to another node, or in a backup, are not those that were written."""
+
+
+class BackupDamaged(DataLoss, hint="take another backup: quartet backup DIR"):
+    """A backup is not what was written, or its secret is another one; nothing was replaced by it."""
+
+
+class BackupRefused(FailedPrecondition):
+    """Databases cannot be copied, or replaced by a backup, as things are."""
+
+
+class BackfillNotFound(NotFound, hint="quartet db backfill"):
+    """There is no job of this name."""
+
+
+class DatabaseNotFound(NotFound, hint="quartet db schema"):
+    """The node has no database of this name."""

@@ -8,12 +8,15 @@ import sys
 
 import quartet
 from quartet import (
+    _agents,
+    _aio_agents,
     _aio_cluster,
     _aio_events,
     _aio_files,
     _aio_maintenance,
     _aio_mounts,
     _aio_parsed,
+    _aio_projects,
     _aio_settings,
     _aio_snapshots,
     _aio_versions,
@@ -25,6 +28,7 @@ from quartet import (
     _maintenance,
     _mounts,
     _parsed,
+    _projects,
     _settings,
     _snapshots,
     _versions,
@@ -54,6 +58,7 @@ def test_the_asyncio_twins_have_the_same_methods_and_arguments() -> None:
     pairs = (
         (_files.Files, _aio_files.AsyncFiles),
         (_events.Events, _aio_events.AsyncEvents),
+        (_agents.Agents, _aio_agents.AsyncAgents),
         (_settings.Settings, _aio_settings.AsyncSettings),
         (_cluster.Cluster, _aio_cluster.AsyncCluster),
         (_snapshots.Snapshots, _aio_snapshots.AsyncSnapshots),
@@ -61,6 +66,7 @@ def test_the_asyncio_twins_have_the_same_methods_and_arguments() -> None:
         (_mounts.Mounts, _aio_mounts.AsyncMounts),
         (_versions.Versions, _aio_versions.AsyncVersions),
         (_parsed.Parsed, _aio_parsed.AsyncParsed),
+        (_projects.Projects, _aio_projects.AsyncProjects),
         (_workspaces.Workspaces, _aio_workspaces.AsyncWorkspaces),
     )
     for one, other in pairs:

@@ -26,10 +26,22 @@ READS = (
     "Status",
     "Tail",
     "Watch",
+    "AgentOverview",
+    "AgentUsage",
+    "Aggregate",
+    "Board",
+    "Dashboard",
+    "ExecutionView",
+    "Find",
+    "Latest",
+    "Query",
+    "RepoMap",
+    "TaskGraph",
 )
 UNPAGED = {
     "quartet.files.v1.FileService.ListXattrs": "an entry has at most 64 of them",
     "quartet.mounts.v1.MountService.ListMounts": "a zone has at most 64 of them",
+    "quartet.ops.v1.OpsService.ListBackfills": "jobs are in the code and counted in tens",
     "quartet.cluster.v1.ClusterService.ListZones": "an operator's call; tenants are counted in tens",
 }
 SAFE_TWICE = {
@@ -67,6 +79,12 @@ SAFE_TWICE = {
     "quartet.cluster.peers.v1.TransferService.BeginTransfer": "what was deleted is gone",
     "quartet.cluster.peers.v1.TransferService.StoreRows": "rows that are there by their keys stay as they are",
     "quartet.cluster.peers.v1.TransferService.SumRows": "it only reads",
+    "quartet.ops.v1.OpsService.Ping": "it only answers",
+    "quartet.ops.v1.OpsService.Health": "it only looks",
+    "quartet.ops.v1.OpsService.DescribeSchema": "it only reads",
+    "quartet.ops.v1.OpsService.Backup": "a second backup is a backup",
+    "quartet.ops.v1.OpsService.Restore": "a second one waits for the next start in the place of the first",
+    "quartet.ops.v1.OpsService.Backfill": "jobs can be done again, and say so",
     "quartet.mounts.v1.MountService.Unmount": "a mount that is gone is not found again",
     "quartet.agents.v1.AgentService.ImportSessions": "the idempotency key makes a second import the same import",
     "quartet.agents.v1.AgentService.ImportSessionChunk": "the upload, and the part's place in it, make it the same part",
@@ -77,6 +95,7 @@ SAFE_TWICE = {
     "quartet.events.v1.EventService.AppendBatches": "an event of the same source id again is a duplicate",
     "quartet.events.v1.EventService.BatchAppend": "an event of the same source id again is a duplicate",
     "quartet.events.v1.EventService.Rebuild": "a second one finds what the first one has mended",
+    "quartet.projects.v1.ProjectService.Heartbeat": "a second beat is a beat",
     "quartet.settings.v1.SettingsService.RotateKey": "a second rotation is one key more and no value less",
 }
 """Calls that need no request id, and why a repetition does no harm."""

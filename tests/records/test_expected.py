@@ -57,7 +57,7 @@ def found_columns(inspector: sa.Inspector, table: str) -> dict[str, tuple[str, b
         columns = inspector.get_columns(table)
     return {
         one["name"]: (
-            str(one["type"]).removesuffix(' COLLATE "C"'),
+            str(one["type"]).removesuffix(' COLLATE "C"'),  # texts sort by their bytes, as with SQLite
             one["nullable"],
             None if one["default"] is None else plain_default(one["default"]),
         )
@@ -128,7 +128,11 @@ def is_zero(table: dict[str, Any], column: str, default: str | None) -> bool:
     if column == "revision":
         return default == "1"
     zero = ENGINE["zeros"].get(kinds[column])
-    return default is None or (zero is not None and default == plain_default(zero))
+    if default is None or zero is None:
+        return default is None
+    return default == plain_default(zero) or (
+        kinds[column] == "real" and float(default) == float(plain_default(zero) or 0)
+    )
 
 
 def check_references(inspector: sa.Inspector, name: str, table: dict[str, Any]) -> None:

@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Sequence
 from types import TracebackType
 
+from quartet._aio_agents import AsyncAgents
 from quartet._aio_cluster import AsyncCluster
 from quartet._aio_events import AsyncEvents
 from quartet._aio_files import AsyncFiles
 from quartet._aio_maintenance import AsyncMaintenance
 from quartet._aio_mounts import AsyncMounts
 from quartet._aio_objects import AsyncObjects
+from quartet._aio_ops import AsyncOps
 from quartet._aio_parsed import AsyncParsed
+from quartet._aio_projects import AsyncProjects
 from quartet._aio_settings import AsyncSettings
 from quartet._aio_snapshots import AsyncSnapshots
 from quartet._aio_transport import AsyncTransport
@@ -73,7 +76,10 @@ class AsyncClient:
         self.versions = AsyncVersions(self._transport)
         self.workspaces = AsyncWorkspaces(self._transport)
         self.mounts = AsyncMounts(self._transport)
+        self.ops = AsyncOps(self._transport)
         self.parsed = AsyncParsed(self._transport)
+        self.agents = AsyncAgents(self._transport)
+        self.projects = AsyncProjects(self._transport)
 
     async def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from quartet._aio_sending import AsyncUnanswered, each
 from quartet._aio_transport import AsyncTransport, Endpoint, Unary
 from quartet._errors import Unavailable
@@ -351,14 +353,16 @@ class AsyncEvents:
         event_id: str = "",
         query_text: str = "",
         score: float | None = None,
+        retrieved_at: Timestamp | None = None,
         request_id: str = "",
     ) -> documents_pb2.RetrievalLog:
-        """Note that a document or an event was found and used."""
+        """Note that a document or an event was found and used; now, unless it says when."""
         request = keeping_pb2.LogRetrievalRequest(
             doc_key=doc_key,
             event_id=event_id,
             query_text=query_text,
             score=score,
+            retrieved_at=retrieved_at,
             request_id=request_id or self._new_id(),
         )
         return await self._call(lambda at: at.events.LogRetrieval, request)

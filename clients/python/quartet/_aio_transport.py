@@ -14,6 +14,7 @@ from quartet._errors import Unavailable, from_rpc
 from quartet._options import Options
 from quartet._retry import Backoff, repeatable
 from quartet._transport import unreachable
+from quartet.agents.v1 import agents_pb2_grpc
 from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.events.v1 import events_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
@@ -21,7 +22,9 @@ from quartet.maintenance.v1 import maintenance_pb2_grpc
 from quartet.mounts.v1 import mounts_pb2_grpc
 from quartet.objects.replicas.v1 import replicas_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
+from quartet.ops.v1 import ops_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
+from quartet.projects.v1 import service_pb2_grpc as projects_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
 from quartet.snapshots.v1 import snapshots_pb2_grpc
 from quartet.versions.v1 import versions_pb2_grpc
@@ -29,6 +32,7 @@ from quartet.wire.reapi import cas_pb2_grpc
 from quartet.workspaces.v1 import workspaces_pb2_grpc
 
 if TYPE_CHECKING:
+    from quartet.agents.v1.agents_pb2_grpc import AgentServiceAsyncStub
     from quartet.cluster.v1.cluster_pb2_grpc import ClusterServiceAsyncStub
     from quartet.events.v1.events_pb2_grpc import EventServiceAsyncStub
     from quartet.files.v1.files_pb2_grpc import FileServiceAsyncStub
@@ -36,7 +40,9 @@ if TYPE_CHECKING:
     from quartet.mounts.v1.mounts_pb2_grpc import MountServiceAsyncStub
     from quartet.objects.replicas.v1.replicas_pb2_grpc import ReplicaServiceAsyncStub
     from quartet.objects.v1.objects_pb2_grpc import ObjectServiceAsyncStub
+    from quartet.ops.v1.ops_pb2_grpc import OpsServiceAsyncStub
     from quartet.parsed.v1.parsed_pb2_grpc import ParsedServiceAsyncStub
+    from quartet.projects.v1.service_pb2_grpc import ProjectServiceAsyncStub
     from quartet.settings.v1.settings_pb2_grpc import SettingsServiceAsyncStub
     from quartet.snapshots.v1.snapshots_pb2_grpc import SnapshotServiceAsyncStub
     from quartet.versions.v1.versions_pb2_grpc import VersionServiceAsyncStub
@@ -75,8 +81,11 @@ class Endpoint:
         self.maintenance: MaintenanceServiceAsyncStub = maintenance_pb2_grpc.MaintenanceServiceStub(self.channel)
         self.mounts: MountServiceAsyncStub = mounts_pb2_grpc.MountServiceStub(self.channel)
         self.events: EventServiceAsyncStub = events_pb2_grpc.EventServiceStub(self.channel)
+        self.ops: OpsServiceAsyncStub = ops_pb2_grpc.OpsServiceStub(self.channel)
         self.versions: VersionServiceAsyncStub = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed: ParsedServiceAsyncStub = parsed_pb2_grpc.ParsedServiceStub(self.channel)
+        self.agents: AgentServiceAsyncStub = agents_pb2_grpc.AgentServiceStub(self.channel)
+        self.projects: ProjectServiceAsyncStub = projects_pb2_grpc.ProjectServiceStub(self.channel)
         self.workspaces: WorkspaceServiceAsyncStub = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)
         self.blobs: ContentAddressableStorageAsyncStub = cas_pb2_grpc.ContentAddressableStorageStub(self.channel)
 

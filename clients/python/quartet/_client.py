@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
+from quartet._agents import Agents
 from quartet._cluster import Cluster
 from quartet._events import Events
 from quartet._files import Files
@@ -12,8 +13,10 @@ from quartet._maintenance import Maintenance
 from quartet._memory import MEMORY, MemoryNode
 from quartet._mounts import Mounts
 from quartet._objects import Objects
+from quartet._ops import Ops
 from quartet._options import TLS, Options, endpoints_of
 from quartet._parsed import Parsed
+from quartet._projects import Projects
 from quartet._settings import Settings
 from quartet._snapshots import Snapshots
 from quartet._transport import Transport
@@ -44,7 +47,10 @@ class Client:
         versions: What files were before.
         workspaces: Directories that have a name.
         mounts: Stores of blobs at directories.
+        ops: Databases of records, as operators see them.
         parsed: What parsers made of files, for a while.
+        agents: Sessions, turns, queues and artifacts of agents.
+        projects: Projects, tasks, agents and what was learnt.
     """
 
     def __init__(
@@ -100,7 +106,10 @@ class Client:
         self.versions = Versions(self._transport)
         self.workspaces = Workspaces(self._transport)
         self.mounts = Mounts(self._transport)
+        self.ops = Ops(self._transport)
         self.parsed = Parsed(self._transport)
+        self.agents = Agents(self._transport)
+        self.projects = Projects(self._transport)
 
     def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from quartet._errors import Unavailable
 from quartet._retry import Backoff
 from quartet._sending import Unanswered
@@ -330,14 +332,16 @@ class Events:
         event_id: str = "",
         query_text: str = "",
         score: float | None = None,
+        retrieved_at: Timestamp | None = None,
         request_id: str = "",
     ) -> documents_pb2.RetrievalLog:
-        """Note that a document or an event was found and used."""
+        """Note that a document or an event was found and used; now, unless it says when."""
         request = keeping_pb2.LogRetrievalRequest(
             doc_key=doc_key,
             event_id=event_id,
             query_text=query_text,
             score=score,
+            retrieved_at=retrieved_at,
             request_id=request_id or self._new_id(),
         )
         return self._call(lambda at: at.events.LogRetrieval, request)

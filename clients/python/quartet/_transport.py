@@ -12,6 +12,7 @@ import grpc
 from quartet._errors import CallError, Unavailable, from_rpc
 from quartet._options import Options
 from quartet._retry import Backoff, repeatable
+from quartet.agents.v1 import agents_pb2_grpc
 from quartet.cluster.v1 import cluster_pb2_grpc
 from quartet.events.v1 import events_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
@@ -19,7 +20,9 @@ from quartet.maintenance.v1 import maintenance_pb2_grpc
 from quartet.mounts.v1 import mounts_pb2_grpc
 from quartet.objects.replicas.v1 import replicas_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
+from quartet.ops.v1 import ops_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
+from quartet.projects.v1 import service_pb2_grpc as projects_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
 from quartet.snapshots.v1 import snapshots_pb2_grpc
 from quartet.versions.v1 import versions_pb2_grpc
@@ -55,8 +58,11 @@ class Endpoint:
         self.maintenance = maintenance_pb2_grpc.MaintenanceServiceStub(self.channel)
         self.mounts = mounts_pb2_grpc.MountServiceStub(self.channel)
         self.events = events_pb2_grpc.EventServiceStub(self.channel)
+        self.ops = ops_pb2_grpc.OpsServiceStub(self.channel)
         self.versions = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed = parsed_pb2_grpc.ParsedServiceStub(self.channel)
+        self.agents = agents_pb2_grpc.AgentServiceStub(self.channel)
+        self.projects = projects_pb2_grpc.ProjectServiceStub(self.channel)
         self.workspaces = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)
         self._ready = False
 

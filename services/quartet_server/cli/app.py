@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from cyclopts import App
 
 from quartet_server.cli import (
+    backups,
     cert,
     check,
     cluster,
@@ -21,10 +22,13 @@ from quartet_server.cli import (
     demo,
     events,
     files,
+    importing,
     maintenance,
     mounts,
     nodes,
     objects,
+    ops,
+    projects,
     quotas,
     roots,
     serve,
@@ -38,6 +42,7 @@ from quartet_server.cli import (
     xattrs,
     zones,
 )
+from quartet_server.cli.ledger import commands as agents
 from quartet_server.cli.output import CommandError, say
 from quartet_server.sources import Sources
 
@@ -76,10 +81,14 @@ def create(environ: Mapping[str, str]) -> App:
     maintenance.register(app)
     workspaces.register(app)
     mounts.register(app)
+    projects.register(app)
     nodes.register(app)
-    databases.register(app)
+    ops.register(databases.register(app))
+    backups.register(app)
     zones.register(app)
     events.register(app)
+    agents.register(app)
+    importing.register(app)
     demo.register(app)
     return app
 

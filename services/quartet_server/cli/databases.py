@@ -26,8 +26,8 @@ _Url = Annotated[str, Parameter(help="postgresql://USER@HOST:PORT/NAME, in place
 _COLUMNS = ("database", "healthy", "revision", "pending", "wal_mode", "foreign_keys", "tables", "size", "problem")
 
 
-def register(app: App) -> None:
-    """Add the commands to `app`."""
+def register(app: App) -> App:
+    """Add the commands to `app`; returns `db`, for others."""
 
     @app.command
     def migrate(
@@ -90,6 +90,8 @@ def register(app: App) -> None:
                 row |= {"tables": len(row["tables"]), "pending": len(row["pending"]), "problem": row["problem"] or None}
             print_table(rows, _COLUMNS)
         return 0 if all(one.healthy for one in found) else 1
+
+    return db
 
 
 def _configured(config: Config | None, url: str) -> Config:

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from quartet_server.errors import FieldInvalid
 from quartet_server.record_errors import BatchTooLarge
-from quartet_server.records import paging, rows, wire
+from quartet_server.records import paging, rows
 from quartet_server.records.codec import check_text
 from quartet_server.records.contract import Database, Session
 from quartet_server.records.fields import Kind, spellings
@@ -100,8 +100,7 @@ def list_(rpc: Rpc, database: Database) -> Handler:
     filtered = rpc.has(rpc.request, "filter", _F.TYPE_STRING)
     ordered = rpc.has(rpc.request, "order_by", _F.TYPE_STRING)
     takers = [_taker(rpc, record, field) for field in rpc.request.fields if field.name not in _PAGED]
-    parse, method = rpc.response_class().FromString, rpc.path
-    number, token_number = many.number, rpc.response.fields_by_name["next_page_token"].number
+    answer, method = rpc.response_class(), rpc.path
 
     async def handler(request: Any, _context: Any) -> Message:
         equal: dict[str, object] = {}
@@ -119,9 +118,7 @@ def list_(rpc: Rpc, database: Database) -> Handler:
                 page_size=request.page_size,
                 page_token=request.page_token,
             )
-            parts = [wire.field(number, one) for one in found]
-            parts.append(wire.field(token_number, token.encode()))
-            return parse(b"".join(parts))
+            return paging.answer(answer, many.name, found, token)
 
         return await database.read(current_zone(), work)
 

@@ -19,9 +19,10 @@ from quartet_server.records.contract import Dialect, Session
 from quartet_server.records.ordering import Order, order
 from quartet_server.records.schema import ZONE, Record
 from quartet_server.records.tokens import Seal
-from quartet_server.records.wire import wire
+from quartet_server.records.wire import sized, tag, wire
 
 M = TypeVar("M", bound=Message)
+A = TypeVar("A", bound=Message)
 
 PAGE = 100
 """Records of a page whose size was not named."""
@@ -64,6 +65,29 @@ def page(
         ColumnUnusable: Likewise.
         PageTokenInvalid: The token was not made for this request.
     """
+    found, token = encoded_page(
+        session,
+        record,
+        conditions=conditions,
+        order_by=order_by,
+        page_size=page_size,
+        page_token=page_token,
+        seal=seal,
+    )
+    return list(map(record.message.FromString, found)), token
+
+
+def encoded_page(
+    session: Session,
+    record: Record[M],
+    *,
+    conditions: Sequence[sa.ColumnElement[bool]] = (),
+    order_by: str = "",
+    page_size: int = 0,
+    page_token: str = "",
+    seal: str,
+) -> tuple[list[bytes], str]:
+    """Return what `page` does, each record in the bytes of its message: for `answer`."""
     asked = _Asked.of(session, record, order_by, page_size, page_token, "", seal)
     table = record.table
     chosen = statements.columns(record).where(table.c[ZONE] == session.zone, *conditions)
@@ -73,8 +97,7 @@ def page(
     chosen = chosen.order_by(*asked.order.clauses(record)).limit(asked.size + 1)
     with closing(session.connection.execute(chosen)) as result:
         cursor = result.cursor  # the driver's: its rows are plain tuples
-        found, token = asked.cut(iter(lambda: cursor.fetchmany(_CHUNK), []))
-    return list(map(record.message.FromString, found)), token
+        return asked.cut(iter(lambda: cursor.fetchmany(_CHUNK), []))
 
 
 def listing(
@@ -116,7 +139,7 @@ def encoded(
     page_size: int,
     page_token: str,
 ) -> tuple[list[bytes], str]:
-    """Return what `listing` does, each record in the bytes of its message."""
+    """Return what `listing` does, each record in the bytes of its message: for `answer`."""
     said = repr((filter, sorted(equal.items())))
     asked = _Asked.of(session, record, order_by, page_size, page_token, method, said)
     make = _statement if len(filter) <= _CACHED else _statement.__wrapped__
@@ -127,6 +150,18 @@ def encoded(
     with closing(session.cursor()) as cursor:
         cursor.execute(statement.sql, statement.parameters(values))
         return asked.cut(iter(lambda: cursor.fetchmany(_CHUNK), []))
+
+
+def answer(kind: type[A], field: str, found: Sequence[bytes], token: str) -> A:
+    """Return the answer of a List: records in bytes in its repeated `field`, and `next_page_token`.
+
+    It is parsed in one go, which costs a third of making each record and putting it in.
+    """
+    numbers = kind.DESCRIPTOR.fields_by_name
+    before = tag(numbers[field].number)
+    parts = [sized(before, one) for one in found]
+    parts.append(sized(tag(numbers["next_page_token"].number), token.encode()))
+    return kind.FromString(b"".join(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +228,7 @@ class _Asked(Generic[M]):
         """Return the page that begins with the rows of `chunks`, each in bytes, and the token of the next."""
         found: list[bytes] = []
         last: Sequence[Any] = ()
-        encode, room = wire(self.record).bytes, MAX_BYTES
+        encode, room = wire(self.record).encode, MAX_BYTES
         for rows in chunks:
             encoded = encode(rows)
             size = sum(map(len, encoded))

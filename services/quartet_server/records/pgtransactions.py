@@ -25,6 +25,10 @@ ATTEMPTS = 4
 CAREFUL_GROUPS = 32
 """After a write of a group failed, so many groups put a savepoint before each write."""
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_ENTER = f"SELECT pg_advisory_xact_lock(%s), set_config('quartet.zone', %s, true), {_NOW}"
+_TRY_TO_ENTER = (
+    f"SELECT NULL, CASE WHEN pg_try_advisory_xact_lock(%s) THEN set_config('quartet.zone', %s, true) END, {_NOW}"
+)
 _BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -50,7 +54,7 @@ class Transaction:
 
     Attributes:
         lost: Whether the connection is of no use any more.
-        now: Microseconds since 1970 when it began.
+        zone: The one whose rows it sees at the moment.
     """
 
     def __init__(self, opened: Opened, connection: sa.Connection) -> None:
@@ -61,24 +65,32 @@ class Transaction:
         assert isinstance(driver, psycopg.Connection)
         self._driver: psycopg.Connection[Any] = driver
         lend(driver, opened.watch)
-        self.now = 0
+        self.zone = ""
+        self._moments: dict[str, int] = {}
 
     @property
     def lost(self) -> bool:
         """Whether the connection is of no use any more."""
         return self._driver.closed or self._driver.broken or self._connection.invalidated
 
-    def check(self) -> None:
-        """Make sure that what ran can be committed: the server answers the COMMIT of a failed one with a rollback, and no word.
+    @property
+    def now(self) -> int:
+        """Microseconds since 1970 when it came to the zone."""
+        return self._moments[self.zone]
 
-        Raises RuntimeError.
-        """
-        if self._driver.info.transaction_status == TransactionStatus.INERROR:
+    @property
+    def failed(self) -> bool:
+        """Whether a statement failed: the server will answer a COMMIT with a rollback, and no word."""
+        return self._driver.info.transaction_status == TransactionStatus.INERROR
+
+    def check(self) -> None:
+        """Make sure that what ran can be committed. Raises RuntimeError."""
+        if self.failed:
             raise RuntimeError("a write went on after one of its statements had failed")
 
-    def session(self, zone: str, new_id: Callable[[], str]) -> Session:
-        """Return what a Work gets."""
-        return Session(zone, self.now, Dialect.POSTGRESQL, self._connection, new_id)
+    def session(self, now: int, new_id: Callable[[], str]) -> Session:
+        """Return what a Work gets that runs in the zone."""
+        return Session(self.zone, now, Dialect.POSTGRESQL, self._connection, new_id)
 
     def begin_read(self, zone: str) -> None:
         """Begin a transaction that sees one state of the database and cannot write. Raises psycopg.Error."""
@@ -87,6 +99,29 @@ class Transaction:
     def begin_write(self, zone: str, lock: int) -> None:
         """Begin a transaction when no other one has the `lock`. Raises psycopg.Error."""
         self._begin("BEGIN", zone, f"pg_advisory_xact_lock({lock}), ")
+
+    def enter(self, zone: str, lock: int, *, wait: bool = True) -> bool:
+        """Go on in another zone when no other transaction has its `lock`; tell whether that was so, without `wait` at once.
+
+        Raises psycopg.Error.
+        """
+        if zone == self.zone:
+            return True
+        if zone in self._moments:
+            self._driver.execute("SELECT set_config('quartet.zone', %s, true)", (zone,))
+        else:
+            values = (lock, zone)
+            row = self._driver.execute(_ENTER if wait else _TRY_TO_ENTER, values).fetchone()
+            assert row is not None
+            if row[1] is None:
+                return False
+            self._moments[zone] = self._moment(row[2])
+        self.zone = zone
+        return True
+
+    def has(self, zone: str) -> bool:
+        """Tell whether it has the lock of `zone`."""
+        return zone in self._moments
 
     def execute(self, text: str) -> None:
         """Run a statement without parameters. Raises psycopg.Error."""
@@ -113,8 +148,11 @@ class Transaction:
         cursor.nextset()
         row = cursor.fetchone()
         assert row is not None
+        self.zone, self._moments = zone, {zone: self._moment(row[-1])}
+
+    def _moment(self, told: int) -> int:
         clock = self._opened.clock
-        self.now = row[-1] if clock is None else int(clock() * 1_000_000)
+        return told if clock is None else int(clock() * 1_000_000)
 
     def _forget(self) -> None:
         """Tell SQLAlchemy, which begins a transaction of its own where none is needed, that it is over."""
@@ -130,7 +168,7 @@ class _Again(Exception):  # noqa: N818 - no error: a way out of a group that is 
 class WriteTransactions:
     """The transactions of a lane; see `Transactions`.
 
-    A group's writes run without savepoints, which would cost a round trip each, until one fails: then what ran before it is
+    A group may be of many zones: of those whose locks are free when its writes come. Its writes run without savepoints, which would cost a round trip each, until one fails: then what ran before it is
     undone and run again, each behind a savepoint, and so are the groups after it, for a while.
     """
 
@@ -142,7 +180,6 @@ class WriteTransactions:
         self._connections = connections
         self._lock = lock
         self._new_id = new_id
-        self._zone = ""
         self._group: list[Pending] = []
         self._transaction: Transaction | None = None
         self._connection: sa.Connection | None = None
@@ -152,16 +189,20 @@ class WriteTransactions:
         self._last: dict[str, int] = {}
 
     def begin(self, first: Pending) -> None:
-        """Begin a transaction that has the zone for itself."""
-        self._zone = first.zone
+        """Begin a transaction that has the zone of `first` for itself."""
         self._group = []
         self._careful = max(0, self._careful - 1)
         self._savepoints = self._careful > 0
-        self._open()
+        self._open(first.zone)
 
     def joins(self, pending: Pending) -> bool:
-        """Take writes of the zone whose lock it has."""
-        return pending.zone == self._zone
+        """Take writes of zones whose locks it has, or can have without waiting."""
+        transaction, zone = self._transaction, pending.zone
+        assert transaction is not None
+        try:
+            return transaction.has(zone) or transaction.enter(zone, self._lock(zone), wait=False)
+        except psycopg.Error:
+            return False  # what is the matter shows when the group is committed
 
     def run(self, pending: Pending) -> None:
         """Run a write, again with all before it when the server wants that."""
@@ -174,9 +215,13 @@ class WriteTransactions:
     def commit(self) -> None:
         """Make the group durable; run it again when the server refuses that."""
         for attempt in range(ATTEMPTS):
-            assert self._transaction is not None
+            transaction = self._transaction
+            assert transaction is not None
+            if transaction.lost or transaction.failed:  # nothing was committed yet
+                self._repeat(psycopg.OperationalError("the connection was lost"))
+                continue
             try:
-                self._transaction.commit()
+                transaction.commit()
             except psycopg.Error as error:
                 if is_lost(error):
                     raise OutcomeUnknown(
@@ -189,6 +234,7 @@ class WriteTransactions:
             else:
                 self._give()
                 return
+        raise unreachable(self._opened.name, psycopg.OperationalError("connections are lost again and again"))
 
     def rollback(self) -> None:
         """Undo the group and give the connection back."""
@@ -199,7 +245,7 @@ class WriteTransactions:
     def close(self) -> None:
         """Nothing is kept between groups."""
 
-    def _open(self) -> None:
+    def _open(self, zone: str) -> None:
         """Take a connection and begin; over a fresh one when the server had closed the one that idled."""
         for attempt in range(ATTEMPTS):
             try:
@@ -208,14 +254,12 @@ class WriteTransactions:
                 raise unreachable(self._opened.name, driver_error(error) or error) from error
             self._transaction = Transaction(self._opened, self._connection)
             try:
-                self._transaction.begin_write(self._zone, self._lock(self._zone))
+                self._transaction.begin_write(zone, self._lock(zone))
             except psycopg.Error as error:
                 self.rollback()
                 if not is_lost(error) or attempt == ATTEMPTS - 1:
                     raise of_postgresql(error, self._opened.name) from error
             else:
-                last = self._last.get(self._zone, 0)  # the server's clock may be set back
-                self._transaction.now = self._last[self._zone] = max(last, self._transaction.now)
                 self._saved = False
                 return
 
@@ -223,11 +267,12 @@ class WriteTransactions:
         """Run a write and undo it alone when it fails. Raises _Again."""
         transaction = self._transaction
         assert transaction is not None
-        if self._savepoints:
-            self._save(transaction)
+        self._prepare(transaction, pending.zone)
+        last = self._last.get(pending.zone, 0)  # the server's clock may be set back
+        now = self._last[pending.zone] = max(last, transaction.now)
         pending.error = None
         try:
-            pending.result = pending.work(transaction.session(self._zone, self._new_id))
+            pending.result = pending.work(transaction.session(now, self._new_id))
             transaction.check()
         except Exception as error:
             if may_run_again(error) or transaction.lost:
@@ -235,13 +280,18 @@ class WriteTransactions:
             pending.error = of_postgresql(error, self._opened.name)
             self._undo(transaction, pending)
 
-    def _save(self, transaction: Transaction) -> None:
-        """Begin what is undone when the next write fails, in the place of what the last one left."""
+    def _prepare(self, transaction: Transaction, zone: str) -> None:
+        """Come to the zone, and begin what is undone when a write fails, in the place of what the last one left.
+
+        Raises _Again.
+        """
         try:
-            transaction.execute("RELEASE SAVEPOINT work; SAVEPOINT work" if self._saved else "SAVEPOINT work")
+            transaction.enter(zone, self._lock(zone))
+            if self._savepoints:
+                transaction.execute("RELEASE SAVEPOINT work; SAVEPOINT work" if self._saved else "SAVEPOINT work")
+                self._saved = True
         except psycopg.Error as error:
             raise _Again from error
-        self._saved = True
 
     def _undo(self, transaction: Transaction, failed: Pending) -> None:
         """Undo a write that failed, alone. Raises _Again."""
@@ -254,7 +304,7 @@ class WriteTransactions:
         self._careful = CAREFUL_GROUPS
         self._savepoints = True
         self.rollback()
-        self._open()
+        self._open(failed.zone)
         for one in self._group:
             if one is not failed and one.error is None:
                 self._run(one)
@@ -263,7 +313,7 @@ class WriteTransactions:
         """Run the whole group again, a few times at most. Raises what kept it from being run."""
         for _ in range(ATTEMPTS):
             self.rollback()
-            self._open()
+            self._open(self._group[0].zone)
             try:
                 for one in self._group:
                     self._run(one)

@@ -229,7 +229,7 @@ class PostgresDatabase:
             transaction = Transaction(self._opened, connection)
             try:
                 transaction.begin_read(zone)
-                return work(transaction.session(zone, self._new_id))
+                return work(transaction.session(transaction.now, self._new_id))
             except (psycopg.Error, sa.exc.DBAPIError) as cause:
                 if not is_lost(cause):
                     raise of_postgresql(cause, self.name) from cause

@@ -95,8 +95,10 @@ class _Writes:
         self._clock = clock
         self._new_id = new_id
         self._cursor = connection.connection.cursor()
+        self._savepoints = pysqlite3.Cursor(
+            connection.connection.driver_connection
+        )  # which nobody watches: two a write
         self._now = 0
-        self._alone = True
 
     def begin(self, first: Pending) -> None:
         """Begin a transaction that has the file for itself."""
@@ -112,7 +114,7 @@ class _Writes:
 
     def run(self, pending: Pending) -> None:
         """Run a write behind a savepoint."""
-        cursor = self._cursor
+        cursor = self._savepoints
         session = Session(pending.zone, self._now, Dialect.SQLITE, self._connection, self._new_id)
         cursor.execute("SAVEPOINT work")
         try:

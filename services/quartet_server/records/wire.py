@@ -27,6 +27,9 @@ _F = FieldDescriptor
 _VARINT, _DOUBLE, _BYTES = 0, 1, 2  # types of the wire (https://protobuf.dev/programming-guides/encoding)
 _PLAIN = frozenset((_F.TYPE_INT32, _F.TYPE_INT64, _F.TYPE_UINT32))
 _SMALL = tuple(bytes((number,)) for number in range(128))
+_PAIRS = tuple(bytes((number & 127 | 128, number >> 7 | 128)) for number in range(1 << 14))
+"""The two bytes of 14 bits of a varint that goes on."""
+_read = json.JSONDecoder().raw_decode  # without the spaces that canonical JSON has not
 _ALL = 2**64 - 1
 _pack = struct.Struct("<d").pack
 
@@ -43,7 +46,7 @@ class Wire(Generic[M]):
         etag = record.descriptor.fields_by_name.get(ETAG)
         self._etag = _texts(etag.number) if etag is not None else None
 
-    def bytes(self, rows: Sequence[Sequence[Any]]) -> list[bytes]:
+    def encode(self, rows: Sequence[Sequence[Any]]) -> list[bytes]:
         """Return the bytes of the message of each row: values in the order of the codec's names, then the revision."""
         values = list(zip(*rows, strict=True))
         fields = [
@@ -57,7 +60,7 @@ class Wire(Generic[M]):
 
     def messages(self, rows: Sequence[Sequence[Any]]) -> list[M]:
         """Return the message of each row, as `Codec.decode` does."""
-        return list(map(self._parse, self.bytes(rows)))
+        return list(map(self._parse, self.encode(rows)))
 
 
 @cache
@@ -80,7 +83,18 @@ def varint(number: int) -> bytes:
 
 def field(number: int, content: bytes) -> bytes:
     """Return the field `number`, of a text, bytes or a message."""
-    return varint(number << 3 | _BYTES) + varint(len(content)) + content
+    return sized(tag(number), content)
+
+
+def tag(number: int) -> bytes:
+    """Return what stands before a text, bytes or a message in the field `number`."""
+    return varint(number << 3 | _BYTES)
+
+
+def sized(before: bytes, content: bytes) -> bytes:
+    """Return `content` behind its tag and its size."""
+    size = len(content)
+    return before + _SMALL[size] + content if size < 128 else before + varint(size) + content
 
 
 def _column(record: Record[Any], place: int, one: Field) -> Column:
@@ -89,23 +103,24 @@ def _column(record: Record[Any], place: int, one: Field) -> Column:
         case Kind.TEXT:
             return _texts(number)
         case Kind.INTEGER if one.descriptor.type in _PLAIN:
-            tag = varint(number << 3 | _VARINT)
-            return lambda values: [b"" if one is None else tag + varint(one & _ALL) for one in values]
+            before = varint(number << 3 | _VARINT)
+            return lambda values: [b"" if one is None else before + varint(one & _ALL) for one in values]
         case Kind.BOOLEAN:
             yes, no = (varint(number << 3 | _VARINT) + varint(one) for one in (1, 0))
             return lambda values: [b"" if one is None else yes if one else no for one in values]
         case Kind.REAL if one.descriptor.type == _F.TYPE_DOUBLE:
-            tag = varint(number << 3 | _DOUBLE)
-            return lambda values: [b"" if one is None else tag + _pack(one) for one in values]
+            double = varint(number << 3 | _DOUBLE)
+            return lambda values: [b"" if one is None else double + _pack(one) for one in values]
         case Kind.ENUM:
             known = {text: varint(number << 3 | _VARINT) + varint(n) for text, n in numbers(one.enum).items()}
             return lambda values: list(map(known.get, values, repeat(b"")))
         case Kind.TIME:
-            return _each(lambda value: field(number, _moment(value)))
+            return _moments(number)
         case Kind.JSON if one.descriptor.type == _F.TYPE_STRING:
-            return _each(lambda text: b"".join(field(number, part.encode()) for part in json.loads(text)))
+            return _each(lambda text: b"".join(field(number, part.encode()) for part in _read(text)[0]))
         case Kind.JSON if _is_struct(one.descriptor):
-            return _each(lambda text: field(number, _struct(json.loads(text))))
+            before = tag(number)
+            return lambda values: [b"" if one is None else sized(before, _struct(_read(one)[0])) for one in values]
     return _each(_by_codec(record, place))
 
 
@@ -120,22 +135,38 @@ def _each(make: Callable[[Any], bytes]) -> Column:
 
 
 def _texts(number: int) -> Column:
-    tag = varint(number << 3 | _BYTES)
-    short = tuple(tag + one for one in _SMALL)
+    before = tag(number)
+    short = tuple(before + one for one in _SMALL)
 
     def column(values: Sequence[Any]) -> list[bytes]:
-        encoded = [b"" if one is None else one.encode() for one in values]
-        made = [short[len(one)] + one if len(one) < 128 else tag + varint(len(one)) + one for one in encoded]
         if None in values:
-            made = [b"" if one is None else two for one, two in zip(values, made, strict=True)]
-        return made
+            return [b"" if one is None else sized(before, one.encode()) for one in values]
+        return [
+            short[size] + made if (size := len(made := one.encode())) < 128 else before + varint(size) + made
+            for one in values
+        ]
 
     return column
 
 
-def _moment(value: int) -> bytes:
-    seconds, rest = divmod(value, 1_000_000)
-    return b"\x08" + varint(seconds & _ALL) + b"\x10" + varint(rest * 1000)
+def _moments(number: int) -> Column:
+    """Return the column of Timestamps: seconds, and nanoseconds if there are any."""
+    whole, parted = tag(number) + b"\x06\x08", tag(number) + b"\x0c\x08"
+
+    def moment(value: int) -> bytes:
+        seconds, rest = divmod(value, 1_000_000)
+        if not 0 <= seconds < 1 << 35:
+            return field(number, b"\x08" + varint(seconds & _ALL) + b"\x10" + varint(rest * 1000))
+        # five bytes each, which is as good a varint where fewer would do
+        if not rest:
+            return whole + _PAIRS[seconds & 16383] + _PAIRS[seconds >> 14 & 16383] + _SMALL[seconds >> 28]
+        nanos = rest * 1000
+        return (
+            parted + _PAIRS[seconds & 16383] + _PAIRS[seconds >> 14 & 16383] + _SMALL[seconds >> 28] + b"\x10"
+            + _PAIRS[nanos & 16383] + _PAIRS[nanos >> 14 & 16383] + _SMALL[nanos >> 28]
+        )  # fmt: skip
+
+    return lambda values: [b"" if one is None else moment(one) for one in values]
 
 
 def _is_struct(descriptor: FieldDescriptor) -> bool:
@@ -144,24 +175,28 @@ def _is_struct(descriptor: FieldDescriptor) -> bool:
 
 
 def _struct(value: dict[str, Any]) -> bytes:
-    """Return google.protobuf.Struct: a map of texts to Values, each entry a message."""
-    return b"".join(field(1, field(1, key.encode()) + field(2, _value(one))) for key, one in value.items())
+    """Return google.protobuf.Struct: a map of texts to Values, each entry a message of both."""
+    parts = []
+    for key, one in value.items():
+        content = sized(b"\x1a", one.encode()) if type(one) is str else _value(one)
+        parts.append(sized(b"\x0a", sized(b"\x0a", key.encode()) + sized(b"\x12", content)))
+    return b"".join(parts)
 
 
 def _value(value: Any) -> bytes:
     """Return google.protobuf.Value."""
-    match value:
-        case None:
-            return b"\x08\x00"
-        case bool():
-            return b"\x20" + _SMALL[value]
-        case str():
-            return field(3, value.encode())
-        case int() | float():
-            return b"\x11" + _pack(value)
-        case dict():
-            return field(5, _struct(value))
-    return field(6, b"".join(field(1, _value(one)) for one in value))
+    kind = type(value)
+    if kind is str:
+        return sized(b"\x1a", value.encode())
+    if kind is int or kind is float:
+        return b"\x11" + _pack(value)
+    if kind is bool:
+        return b"\x20\x01" if value else b"\x20\x00"
+    if kind is dict:
+        return sized(b"\x2a", _struct(value))
+    if kind is list:
+        return sized(b"\x32", b"".join([sized(b"\x0a", _value(one)) for one in value]))
+    return b"\x08\x00"
 
 
 def _by_codec(record: Record[Any], place: int) -> Callable[[Any], bytes]:

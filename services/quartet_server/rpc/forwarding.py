@@ -18,8 +18,15 @@ from quartet_server.placement_errors import ZoneMoved
 from quartet_server.rpc.call import current_call
 from quartet_server.rpc.passing import FORWARDED_KEY, Passage
 
-FORWARDED = ("/quartet.events.v1.", "/quartet.agents.v1.", "/quartet.projects.v1.")
-"""Beginnings of the methods that a zone's home alone can serve: those of services whose records are in its databases."""
+FORWARDED = (
+    "/quartet.events.v1.",
+    "/quartet.agents.v1.",
+    "/quartet.projects.v1.",
+    "/quartet.ops.v1.OpsService/Backfill",
+    "/quartet.ops.v1.OpsService/CheckReferences",
+    "/quartet.ops.v1.OpsService/DescribeSchema",
+)
+"""Beginnings of the methods that a zone's home alone can serve: those that read or write records of the zone."""
 
 _AGAIN = 0.2  # seconds; by then every node has heard of a move
 _Context: TypeAlias = Any

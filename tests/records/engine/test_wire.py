@@ -57,7 +57,7 @@ def test_a_row_is_the_message_that_the_codec_makes_of_it(dialect: Dialect, made:
 
 def test_records_without_an_etag_and_no_rows_at_all_are_no_exception() -> None:
     assert wire(COPIES).messages([("b", -1, "", 4)]) == [pb.Copy(book_id="b", number=-1)]
-    assert wire(SHELVES).bytes([]) == []
+    assert wire(SHELVES).encode([]) == []
 
 
 def test_a_value_that_the_enum_does_not_have_is_the_unspecified_one() -> None:

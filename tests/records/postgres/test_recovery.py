@@ -14,7 +14,7 @@ from quartet_server.errors import Contention, OutcomeUnknown
 from quartet_server.record_errors import DatabaseUnreachable
 from quartet_server.records.contract import Database, Session, Work
 from quartet_server.records.pgpreparing import prepare_postgres
-from quartet_server.records.postgres import PostgresServer
+from quartet_server.records.postgres import LANES, PostgresServer, lock_of
 
 END_OTHERS = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -25,6 +25,13 @@ END_OTHERS = (
 def end_connections(opening: Opening) -> None:
     with psycopg.connect(superuser_url(opening.url), autocommit=True) as superuser:
         superuser.execute(END_OTHERS.encode())
+
+
+ZONES = [f"z{number}" for number in range(64)]
+
+
+def same_lane(count: int) -> list[str]:
+    return [zone for zone in ZONES if lock_of("notes", zone) % LANES == 0][:count]
 
 
 def put(key: str) -> Work[str]:
@@ -166,11 +173,53 @@ async def test_zones_are_written_at_once(database: Database) -> None:
     def meet(_session: Session) -> None:
         meeting.wait(20)
 
-    zones = ["a", "b", "c", "d", "e"]
-    lanes = {zone: database._lanes.index(database._lane(zone)) for zone in zones}  # type: ignore[attr-defined]
-    first = zones[0]
-    second = next(zone for zone in zones if lanes[zone] != lanes[first])
-    await asyncio.gather(database.write(first, meet), database.write(second, meet))
+    second = next(zone for zone in ZONES if lock_of("notes", zone) % LANES != lock_of("notes", "a") % LANES)
+    await asyncio.gather(database.write("a", meet), database.write(second, meet))
+
+
+async def test_zones_of_a_lane_are_committed_together(database: Database) -> None:
+    hold = threading.Event()
+
+    def wait(_session: Session) -> None:
+        assert hold.wait(20)
+
+    zones = same_lane(6)
+    first = asyncio.create_task(database.write(zones[0], wait))
+    others = [asyncio.create_task(database.write(zones[n % 6], put(f"k{n}"))) for n in range(60)]
+    await asyncio.sleep(0)
+    hold.set()
+    assert await asyncio.gather(first, *others) == [None, *(f"k{n}" for n in range(60))]
+    writers = database.writers  # type: ignore[attr-defined]
+    assert sum(one.counts.groups for one in writers) < 20
+    for place, zone in enumerate(zones):
+        assert await database.read(zone, keys) == sorted(f"k{n}" for n in range(60) if n % 6 == place)
+
+
+async def test_a_zone_that_another_node_writes_holds_up_no_group_that_has_begun(
+    opening: Opening, database: Database
+) -> None:
+    first, second = same_lane(2)
+    with psycopg.connect(opening.url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", (lock_of("notes", second),))
+        waiting = [asyncio.create_task(database.write(zone, put("k"))) for zone in (first, second)]
+        assert await waiting[0] == "k"
+        assert not waiting[1].done()
+        other.execute("SELECT pg_advisory_unlock_all()")
+        assert await waiting[1] == "k"
+
+
+async def test_of_writes_of_several_zones_one_fails_alone(database: Database) -> None:
+    zones = same_lane(3)
+    for zone in zones:
+        await database.write(zone, put("taken"))
+    keys_of = ["taken" if n % 4 == 0 else f"k{n}" for n in range(24)]
+    told = await asyncio.gather(
+        *(database.write(zones[n % 3], put(key)) for n, key in enumerate(keys_of)), return_exceptions=True
+    )
+    assert [isinstance(one, sa.exc.IntegrityError) for one in told] == [key == "taken" for key in keys_of]
+    for place, zone in enumerate(zones):
+        mine = {key for n, key in enumerate(keys_of) if n % 3 == place}
+        assert set(await database.read(zone, keys)) == mine | {"taken"}
 
 
 async def test_time_is_the_servers_where_nobody_gives_another(opening: Opening, database: Database) -> None:

@@ -197,6 +197,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "MOUNT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "archive", "hint": "quartet mounts"}}
     """
+    ERROR_REASON_BACKFILL_NOT_FOUND: _ErrorReason.ValueType  # 193
+    """ERROR_REASON_BACKFILL_NOT_FOUND (NOT_FOUND): there is no job of this name that runs over rows.
+
+        {"reason": "BACKFILL_NOT_FOUND", "domain": "quartet.dev", "metadata": {"job": "events.dreamt", "hint": "quartet db backfill"}}
+    """
+    ERROR_REASON_DATABASE_NOT_FOUND: _ErrorReason.ValueType  # 194
+    """ERROR_REASON_DATABASE_NOT_FOUND (NOT_FOUND): the node has no database of this name.
+
+        {"reason": "DATABASE_NOT_FOUND", "domain": "quartet.dev", "metadata": {"database": "x", "hint": "quartet db schema"}}
+    """
     ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 19
     """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -370,6 +380,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     another node, or does not move.
 
         {"reason": "MOVE_REFUSED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
+    """
+    ERROR_REASON_BACKUP_REFUSED: _ErrorReason.ValueType  # 192
+    """ERROR_REASON_BACKUP_REFUSED (FAILED_PRECONDITION): databases cannot be copied, or replaced by a backup, as things are.
+
+        {"reason": "BACKUP_REFUSED", "domain": "quartet.dev"}
     """
     ERROR_REASON_ETAG_STALE: _ErrorReason.ValueType  # 34
     """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
@@ -550,6 +565,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_ROWS_DAMAGED (DATA_LOSS): rows on their way to another node are not those that were sent. They are sent again.
 
         {"reason": "ROWS_DAMAGED", "domain": "quartet.dev"}
+    """
+    ERROR_REASON_BACKUP_DAMAGED: _ErrorReason.ValueType  # 191
+    """ERROR_REASON_BACKUP_DAMAGED (DATA_LOSS): a backup is not what was written, or the passphrase or key is another one. Nothing
+    was replaced by it.
+
+        {"reason": "BACKUP_DAMAGED", "domain": "quartet.dev", "metadata": {"file": "events.db", "hint": "take another backup: quartet backup DIR"}}
     """
     ERROR_REASON_INTERNAL_FAULT: _ErrorReason.ValueType  # 48
     """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
@@ -752,6 +773,35 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "CURSOR_AHEAD", "domain": "quartet.dev", "metadata": {"position": "900", "end": "812", "hint": "quartet events consumers list"}}
     """
+    ERROR_REASON_TASK_CYCLE: _ErrorReason.ValueType  # 180
+    """ERROR_REASON_TASK_CYCLE (FAILED_PRECONDITION): a task would depend on itself, through others or at once. Metadata has the
+    cycle: ids, each depending on the next, the last being the first again, at most 20 of them.
+
+        {"reason": "TASK_CYCLE", "domain": "quartet.dev", "metadata": {"cycle": "t-1,t-2,t-1", "length": "2", "hint": "quartet projects graph PROJECT"}}
+    """
+    ERROR_REASON_TRANSITION_REFUSED: _ErrorReason.ValueType  # 181
+    """ERROR_REASON_TRANSITION_REFUSED (FAILED_PRECONDITION): the status that a task, session or agent has does not let it have
+    the one that was asked for.
+
+        {"reason": "TRANSITION_REFUSED", "domain": "quartet.dev", "metadata": {"table": "tasks", "id": "t-1", "status": "completed", "wanted": "in_review", "hint": "it may become: pending, queued, in_progress"}}
+    """
+    ERROR_REASON_TASK_NOT_READY: _ErrorReason.ValueType  # 182
+    """ERROR_REASON_TASK_NOT_READY (FAILED_PRECONDITION): a named task cannot be claimed: an agent has it, it waits for others, or
+    it is done.
+
+        {"reason": "TASK_NOT_READY", "domain": "quartet.dev", "metadata": {"id": "t-1", "status": "pending", "hint": "quartet projects graph PROJECT"}}
+    """
+    ERROR_REASON_CHECKPOINT_FOREIGN: _ErrorReason.ValueType  # 183
+    """ERROR_REASON_CHECKPOINT_FOREIGN (FAILED_PRECONDITION): a checkpoint, or the state in it, is of another project.
+
+        {"reason": "CHECKPOINT_FOREIGN", "domain": "quartet.dev", "metadata": {"id": "c-1", "project": "p-1", "wanted": "p-2", "hint": "quartet projects checkpoints PROJECT"}}
+    """
+    ERROR_REASON_CHECKPOINT_UNUSABLE: _ErrorReason.ValueType  # 184
+    """ERROR_REASON_CHECKPOINT_UNUSABLE (FAILED_PRECONDITION): the state of a checkpoint is none, or what it names belongs to
+    another project by now.
+
+        {"reason": "CHECKPOINT_UNUSABLE", "domain": "quartet.dev"}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason says why a call failed. One reason goes with one status code, named in its comment."""
@@ -927,6 +977,16 @@ that was unmounted since.
 
     {"reason": "MOUNT_NOT_FOUND", "domain": "quartet.dev", "metadata": {"name": "archive", "hint": "quartet mounts"}}
 """
+ERROR_REASON_BACKFILL_NOT_FOUND: ErrorReason.ValueType  # 193
+"""ERROR_REASON_BACKFILL_NOT_FOUND (NOT_FOUND): there is no job of this name that runs over rows.
+
+    {"reason": "BACKFILL_NOT_FOUND", "domain": "quartet.dev", "metadata": {"job": "events.dreamt", "hint": "quartet db backfill"}}
+"""
+ERROR_REASON_DATABASE_NOT_FOUND: ErrorReason.ValueType  # 194
+"""ERROR_REASON_DATABASE_NOT_FOUND (NOT_FOUND): the node has no database of this name.
+
+    {"reason": "DATABASE_NOT_FOUND", "domain": "quartet.dev", "metadata": {"database": "x", "hint": "quartet db schema"}}
+"""
 ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 19
 """ERROR_REASON_FILE_EXISTS (ALREADY_EXISTS): something is at the path already.
 
@@ -1100,6 +1160,11 @@ ERROR_REASON_MOVE_REFUSED: ErrorReason.ValueType  # 189
 another node, or does not move.
 
     {"reason": "MOVE_REFUSED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
+"""
+ERROR_REASON_BACKUP_REFUSED: ErrorReason.ValueType  # 192
+"""ERROR_REASON_BACKUP_REFUSED (FAILED_PRECONDITION): databases cannot be copied, or replaced by a backup, as things are.
+
+    {"reason": "BACKUP_REFUSED", "domain": "quartet.dev"}
 """
 ERROR_REASON_ETAG_STALE: ErrorReason.ValueType  # 34
 """ERROR_REASON_ETAG_STALE (ABORTED): the thing has changed since it was read.
@@ -1280,6 +1345,12 @@ ERROR_REASON_ROWS_DAMAGED: ErrorReason.ValueType  # 190
 """ERROR_REASON_ROWS_DAMAGED (DATA_LOSS): rows on their way to another node are not those that were sent. They are sent again.
 
     {"reason": "ROWS_DAMAGED", "domain": "quartet.dev"}
+"""
+ERROR_REASON_BACKUP_DAMAGED: ErrorReason.ValueType  # 191
+"""ERROR_REASON_BACKUP_DAMAGED (DATA_LOSS): a backup is not what was written, or the passphrase or key is another one. Nothing
+was replaced by it.
+
+    {"reason": "BACKUP_DAMAGED", "domain": "quartet.dev", "metadata": {"file": "events.db", "hint": "take another backup: quartet backup DIR"}}
 """
 ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 48
 """ERROR_REASON_INTERNAL_FAULT (INTERNAL): a fault of the server's own. The log has the details under the request
@@ -1481,5 +1552,34 @@ ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 164
 backup that is older than what its readers have seen.
 
     {"reason": "CURSOR_AHEAD", "domain": "quartet.dev", "metadata": {"position": "900", "end": "812", "hint": "quartet events consumers list"}}
+"""
+ERROR_REASON_TASK_CYCLE: ErrorReason.ValueType  # 180
+"""ERROR_REASON_TASK_CYCLE (FAILED_PRECONDITION): a task would depend on itself, through others or at once. Metadata has the
+cycle: ids, each depending on the next, the last being the first again, at most 20 of them.
+
+    {"reason": "TASK_CYCLE", "domain": "quartet.dev", "metadata": {"cycle": "t-1,t-2,t-1", "length": "2", "hint": "quartet projects graph PROJECT"}}
+"""
+ERROR_REASON_TRANSITION_REFUSED: ErrorReason.ValueType  # 181
+"""ERROR_REASON_TRANSITION_REFUSED (FAILED_PRECONDITION): the status that a task, session or agent has does not let it have
+the one that was asked for.
+
+    {"reason": "TRANSITION_REFUSED", "domain": "quartet.dev", "metadata": {"table": "tasks", "id": "t-1", "status": "completed", "wanted": "in_review", "hint": "it may become: pending, queued, in_progress"}}
+"""
+ERROR_REASON_TASK_NOT_READY: ErrorReason.ValueType  # 182
+"""ERROR_REASON_TASK_NOT_READY (FAILED_PRECONDITION): a named task cannot be claimed: an agent has it, it waits for others, or
+it is done.
+
+    {"reason": "TASK_NOT_READY", "domain": "quartet.dev", "metadata": {"id": "t-1", "status": "pending", "hint": "quartet projects graph PROJECT"}}
+"""
+ERROR_REASON_CHECKPOINT_FOREIGN: ErrorReason.ValueType  # 183
+"""ERROR_REASON_CHECKPOINT_FOREIGN (FAILED_PRECONDITION): a checkpoint, or the state in it, is of another project.
+
+    {"reason": "CHECKPOINT_FOREIGN", "domain": "quartet.dev", "metadata": {"id": "c-1", "project": "p-1", "wanted": "p-2", "hint": "quartet projects checkpoints PROJECT"}}
+"""
+ERROR_REASON_CHECKPOINT_UNUSABLE: ErrorReason.ValueType  # 184
+"""ERROR_REASON_CHECKPOINT_UNUSABLE (FAILED_PRECONDITION): the state of a checkpoint is none, or what it names belongs to
+another project by now.
+
+    {"reason": "CHECKPOINT_UNUSABLE", "domain": "quartet.dev"}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
