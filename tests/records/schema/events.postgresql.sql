@@ -272,7 +272,11 @@ CREATE INDEX events_fts_words ON events_fts USING gin (words);
 
 CREATE POLICY events_fts_owner ON events_fts FOR SELECT TO CURRENT_USER USING (true);
 
-CREATE FUNCTION events_fts_fill() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ BEGIN IF TG_OP <> 'INSERT' THEN DELETE FROM events_fts WHERE (zone, id) IN (SELECT zone, id FROM gone); END IF; IF TG_OP <> 'DELETE' THEN INSERT INTO events_fts SELECT zone, id, to_tsvector('english', left(content, 150000)) FROM fresh; END IF; RETURN NULL; END $$;
+CREATE FUNCTION events_fts_fill() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ BEGIN
+ IF TG_OP <> 'INSERT' THEN DELETE FROM events_fts WHERE (zone, id) IN (SELECT zone, id FROM gone); END IF;
+ IF TG_OP <> 'DELETE' THEN INSERT INTO events_fts
+  SELECT zone, id, to_tsvector('english', left(content, 150000)) FROM fresh; END IF;
+ RETURN NULL; END $$;
 
 CREATE TRIGGER events_fts_insert AFTER INSERT ON events REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION events_fts_fill();
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
 from quartet_server.records.fields import TEXT
 from quartet_server.records.migrating import run
 
-revision = "first"
+revision = "0000_first"
 down_revision: str | None = None
 
 DDL = {
@@ -36,7 +37,11 @@ DDL = {
         CREATE POLICY events_fts_owner ON events_fts FOR SELECT TO CURRENT_USER USING (true)
         """,
         """
-        CREATE FUNCTION events_fts_fill() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ BEGIN IF TG_OP <> 'INSERT' THEN DELETE FROM events_fts WHERE (zone, id) IN (SELECT zone, id FROM gone); END IF; IF TG_OP <> 'DELETE' THEN INSERT INTO events_fts SELECT zone, id, to_tsvector('english', left(content, 150000)) FROM fresh; END IF; RETURN NULL; END $$
+        CREATE FUNCTION events_fts_fill() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ BEGIN
+ IF TG_OP <> 'INSERT' THEN DELETE FROM events_fts WHERE (zone, id) IN (SELECT zone, id FROM gone); END IF;
+ IF TG_OP <> 'DELETE' THEN INSERT INTO events_fts
+  SELECT zone, id, to_tsvector('english', left(content, 150000)) FROM fresh; END IF;
+ RETURN NULL; END $$
         """,
         """
         CREATE TRIGGER events_fts_insert AFTER INSERT ON events REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION events_fts_fill()
