@@ -1,4 +1,4 @@
-"""First."""
+"""The ledger of events, with its index of words."""
 
 from __future__ import annotations
 
