@@ -24,6 +24,7 @@ SERVICES = (
     "objects",
     "ops",
     "parsed",
+    "projects",
     "settings",
     "snapshots",
     "versions",

@@ -23,6 +23,7 @@ QuartetError
 │                           DatabaseUnsuitable
 │                           TurnFinished TurnUnfinished AlreadySettled TurnNotOnPath SessionClosed
 │                           MoveRefused BackupRefused
+│                           TaskCycle TransitionRefused TaskNotReady CheckpointForeign CheckpointUnusable
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
 │                           CollectionRunning PlacementStale HeadMoved
 ├── ResourceExhausted       StoreFull TooManyRequests LimitReached QuotaExceeded DatabaseBusy DatabaseFull
@@ -48,6 +49,7 @@ from collections.abc import Iterator
 
 import quartet_server.agent_errors
 import quartet_server.placement_errors
+import quartet_server.project_errors
 import quartet_server.record_errors  # noqa: F401 - their leaves are in the tree
 from quartet_server.branches import (
     Aborted as Aborted,

@@ -52,6 +52,7 @@ from quartet_server.ops import service as ops
 from quartet_server.ops.staging import put_in_place
 from quartet_server.parsed import service as parsed
 from quartet_server.placement.opening import Placement
+from quartet_server.projects import service as projects
 from quartet_server.raft_metrics import RaftCollector
 from quartet_server.readiness import MemberCondition, Readiness, StoreCondition
 from quartet_server.records.contract import Databases
@@ -86,6 +87,7 @@ DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
     "objects": objects.start,
     "ops": ops.start,
     "parsed": parsed.start,
+    "projects": projects.start,
     "settings": settings.start,
     "snapshots": snapshots.start,
     "versions": versions.start,

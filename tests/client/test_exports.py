@@ -13,6 +13,7 @@ from quartet import (
     _aio_maintenance,
     _aio_mounts,
     _aio_parsed,
+    _aio_projects,
     _aio_settings,
     _aio_snapshots,
     _aio_versions,
@@ -23,6 +24,7 @@ from quartet import (
     _maintenance,
     _mounts,
     _parsed,
+    _projects,
     _settings,
     _snapshots,
     _versions,
@@ -58,6 +60,7 @@ def test_the_asyncio_twins_have_the_same_methods_and_arguments() -> None:
         (_mounts.Mounts, _aio_mounts.AsyncMounts),
         (_versions.Versions, _aio_versions.AsyncVersions),
         (_parsed.Parsed, _aio_parsed.AsyncParsed),
+        (_projects.Projects, _aio_projects.AsyncProjects),
         (_workspaces.Workspaces, _aio_workspaces.AsyncWorkspaces),
     )
     for one, other in pairs:

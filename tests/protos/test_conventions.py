@@ -25,6 +25,17 @@ READS = (
     "Stat",
     "Status",
     "Watch",
+    "AgentOverview",
+    "AgentUsage",
+    "Aggregate",
+    "Board",
+    "Dashboard",
+    "ExecutionView",
+    "Find",
+    "Latest",
+    "Query",
+    "RepoMap",
+    "TaskGraph",
 )
 UNPAGED = {
     "quartet.files.v1.FileService.ListXattrs": "an entry has at most 64 of them",
@@ -78,6 +89,7 @@ SAFE_TWICE = {
     "quartet.agents.v1.AgentService.ImportSessionChunk": "the upload, and the part's place in it, make it the same part",
     "quartet.parsed.v1.ParsedService.PutParsed": "a second put keeps the same entry",
     "quartet.parsed.v1.ParsedService.DeleteParsed": "an entry that is gone cannot be forgotten again",
+    "quartet.projects.v1.ProjectService.Heartbeat": "a second beat is a beat",
     "quartet.settings.v1.SettingsService.RotateKey": "a second rotation is one key more and no value less",
 }
 """Calls that need no request id, and why a repetition does no harm."""

@@ -13,6 +13,7 @@ from quartet._aio_mounts import AsyncMounts
 from quartet._aio_objects import AsyncObjects
 from quartet._aio_ops import AsyncOps
 from quartet._aio_parsed import AsyncParsed
+from quartet._aio_projects import AsyncProjects
 from quartet._aio_settings import AsyncSettings
 from quartet._aio_snapshots import AsyncSnapshots
 from quartet._aio_transport import AsyncTransport
@@ -74,6 +75,7 @@ class AsyncClient:
         self.mounts = AsyncMounts(self._transport)
         self.ops = AsyncOps(self._transport)
         self.parsed = AsyncParsed(self._transport)
+        self.projects = AsyncProjects(self._transport)
 
     async def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

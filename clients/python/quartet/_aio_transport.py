@@ -22,6 +22,7 @@ from quartet.objects.replicas.v1 import replicas_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
 from quartet.ops.v1 import ops_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
+from quartet.projects.v1 import service_pb2_grpc as projects_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
 from quartet.snapshots.v1 import snapshots_pb2_grpc
 from quartet.versions.v1 import versions_pb2_grpc
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from quartet.objects.v1.objects_pb2_grpc import ObjectServiceAsyncStub
     from quartet.ops.v1.ops_pb2_grpc import OpsServiceAsyncStub
     from quartet.parsed.v1.parsed_pb2_grpc import ParsedServiceAsyncStub
+    from quartet.projects.v1.service_pb2_grpc import ProjectServiceAsyncStub
     from quartet.settings.v1.settings_pb2_grpc import SettingsServiceAsyncStub
     from quartet.snapshots.v1.snapshots_pb2_grpc import SnapshotServiceAsyncStub
     from quartet.versions.v1.versions_pb2_grpc import VersionServiceAsyncStub
@@ -77,6 +79,7 @@ class Endpoint:
         self.ops: OpsServiceAsyncStub = ops_pb2_grpc.OpsServiceStub(self.channel)
         self.versions: VersionServiceAsyncStub = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed: ParsedServiceAsyncStub = parsed_pb2_grpc.ParsedServiceStub(self.channel)
+        self.projects: ProjectServiceAsyncStub = projects_pb2_grpc.ProjectServiceStub(self.channel)
         self.workspaces: WorkspaceServiceAsyncStub = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)
         self.blobs: ContentAddressableStorageAsyncStub = cas_pb2_grpc.ContentAddressableStorageStub(self.channel)
 

@@ -14,6 +14,7 @@ from quartet._objects import Objects
 from quartet._ops import Ops
 from quartet._options import TLS, Options, endpoints_of
 from quartet._parsed import Parsed
+from quartet._projects import Projects
 from quartet._settings import Settings
 from quartet._snapshots import Snapshots
 from quartet._transport import Transport
@@ -45,6 +46,7 @@ class Client:
         mounts: Stores of blobs at directories.
         ops: Databases of records, as operators see them.
         parsed: What parsers made of files, for a while.
+        projects: Projects, tasks, agents and what was learnt.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Client:
         self.mounts = Mounts(self._transport)
         self.ops = Ops(self._transport)
         self.parsed = Parsed(self._transport)
+        self.projects = Projects(self._transport)
 
     def close(self) -> None:
         """Close the connections, and end the node of a `:memory:` client."""

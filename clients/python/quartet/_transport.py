@@ -20,6 +20,7 @@ from quartet.objects.replicas.v1 import replicas_pb2_grpc
 from quartet.objects.v1 import objects_pb2_grpc
 from quartet.ops.v1 import ops_pb2_grpc
 from quartet.parsed.v1 import parsed_pb2_grpc
+from quartet.projects.v1 import service_pb2_grpc as projects_pb2_grpc
 from quartet.settings.v1 import settings_pb2_grpc
 from quartet.snapshots.v1 import snapshots_pb2_grpc
 from quartet.versions.v1 import versions_pb2_grpc
@@ -57,6 +58,7 @@ class Endpoint:
         self.ops = ops_pb2_grpc.OpsServiceStub(self.channel)
         self.versions = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed = parsed_pb2_grpc.ParsedServiceStub(self.channel)
+        self.projects = projects_pb2_grpc.ProjectServiceStub(self.channel)
         self.workspaces = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)
         self._ready = False
 

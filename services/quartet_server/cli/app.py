@@ -26,6 +26,7 @@ from quartet_server.cli import (
     nodes,
     objects,
     ops,
+    projects,
     quotas,
     roots,
     serve,
@@ -77,6 +78,7 @@ def create(environ: Mapping[str, str]) -> App:
     maintenance.register(app)
     workspaces.register(app)
     mounts.register(app)
+    projects.register(app)
     nodes.register(app)
     ops.register(databases.register(app))
     backups.register(app)

@@ -71,6 +71,7 @@ def compare(connection: sa.Connection, schema: Schema, only: Collection[str] = (
     context = MigrationContext.configure(connection, opts=options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of indexes with a DESC, which it cannot compare
+        warnings.simplefilter("ignore", sa.exc.SAWarning)  # of pgvector's type, which SQLAlchemy does not know
         found = produce_migrations(context, schema.metadata).upgrade_ops
     assert found is not None
     return found

@@ -755,6 +755,35 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "SESSION_CLOSED", "domain": "quartet.dev", "metadata": {"label": "mom", "status": "archived", "hint": "quartet agents sessions update LABEL --status active"}}
     """
+    ERROR_REASON_TASK_CYCLE: _ErrorReason.ValueType  # 180
+    """ERROR_REASON_TASK_CYCLE (FAILED_PRECONDITION): a task would depend on itself, through others or at once. Metadata has the
+    cycle: ids, each depending on the next, the last being the first again, at most 20 of them.
+
+        {"reason": "TASK_CYCLE", "domain": "quartet.dev", "metadata": {"cycle": "t-1,t-2,t-1", "length": "2", "hint": "quartet projects graph PROJECT"}}
+    """
+    ERROR_REASON_TRANSITION_REFUSED: _ErrorReason.ValueType  # 181
+    """ERROR_REASON_TRANSITION_REFUSED (FAILED_PRECONDITION): the status that a task, session or agent has does not let it have
+    the one that was asked for.
+
+        {"reason": "TRANSITION_REFUSED", "domain": "quartet.dev", "metadata": {"table": "tasks", "id": "t-1", "status": "completed", "wanted": "in_review", "hint": "it may become: pending, queued, in_progress"}}
+    """
+    ERROR_REASON_TASK_NOT_READY: _ErrorReason.ValueType  # 182
+    """ERROR_REASON_TASK_NOT_READY (FAILED_PRECONDITION): a named task cannot be claimed: an agent has it, it waits for others, or
+    it is done.
+
+        {"reason": "TASK_NOT_READY", "domain": "quartet.dev", "metadata": {"id": "t-1", "status": "pending", "hint": "quartet projects graph PROJECT"}}
+    """
+    ERROR_REASON_CHECKPOINT_FOREIGN: _ErrorReason.ValueType  # 183
+    """ERROR_REASON_CHECKPOINT_FOREIGN (FAILED_PRECONDITION): a checkpoint, or the state in it, is of another project.
+
+        {"reason": "CHECKPOINT_FOREIGN", "domain": "quartet.dev", "metadata": {"id": "c-1", "project": "p-1", "wanted": "p-2", "hint": "quartet projects checkpoints PROJECT"}}
+    """
+    ERROR_REASON_CHECKPOINT_UNUSABLE: _ErrorReason.ValueType  # 184
+    """ERROR_REASON_CHECKPOINT_UNUSABLE (FAILED_PRECONDITION): the state of a checkpoint is none, or what it names belongs to
+    another project by now.
+
+        {"reason": "CHECKPOINT_UNUSABLE", "domain": "quartet.dev"}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason says why a call failed. One reason goes with one status code, named in its comment."""
@@ -1487,5 +1516,34 @@ ERROR_REASON_SESSION_CLOSED: ErrorReason.ValueType  # 179
 """ERROR_REASON_SESSION_CLOSED (FAILED_PRECONDITION): the session is archived or deleted: it takes no turns.
 
     {"reason": "SESSION_CLOSED", "domain": "quartet.dev", "metadata": {"label": "mom", "status": "archived", "hint": "quartet agents sessions update LABEL --status active"}}
+"""
+ERROR_REASON_TASK_CYCLE: ErrorReason.ValueType  # 180
+"""ERROR_REASON_TASK_CYCLE (FAILED_PRECONDITION): a task would depend on itself, through others or at once. Metadata has the
+cycle: ids, each depending on the next, the last being the first again, at most 20 of them.
+
+    {"reason": "TASK_CYCLE", "domain": "quartet.dev", "metadata": {"cycle": "t-1,t-2,t-1", "length": "2", "hint": "quartet projects graph PROJECT"}}
+"""
+ERROR_REASON_TRANSITION_REFUSED: ErrorReason.ValueType  # 181
+"""ERROR_REASON_TRANSITION_REFUSED (FAILED_PRECONDITION): the status that a task, session or agent has does not let it have
+the one that was asked for.
+
+    {"reason": "TRANSITION_REFUSED", "domain": "quartet.dev", "metadata": {"table": "tasks", "id": "t-1", "status": "completed", "wanted": "in_review", "hint": "it may become: pending, queued, in_progress"}}
+"""
+ERROR_REASON_TASK_NOT_READY: ErrorReason.ValueType  # 182
+"""ERROR_REASON_TASK_NOT_READY (FAILED_PRECONDITION): a named task cannot be claimed: an agent has it, it waits for others, or
+it is done.
+
+    {"reason": "TASK_NOT_READY", "domain": "quartet.dev", "metadata": {"id": "t-1", "status": "pending", "hint": "quartet projects graph PROJECT"}}
+"""
+ERROR_REASON_CHECKPOINT_FOREIGN: ErrorReason.ValueType  # 183
+"""ERROR_REASON_CHECKPOINT_FOREIGN (FAILED_PRECONDITION): a checkpoint, or the state in it, is of another project.
+
+    {"reason": "CHECKPOINT_FOREIGN", "domain": "quartet.dev", "metadata": {"id": "c-1", "project": "p-1", "wanted": "p-2", "hint": "quartet projects checkpoints PROJECT"}}
+"""
+ERROR_REASON_CHECKPOINT_UNUSABLE: ErrorReason.ValueType  # 184
+"""ERROR_REASON_CHECKPOINT_UNUSABLE (FAILED_PRECONDITION): the state of a checkpoint is none, or what it names belongs to
+another project by now.
+
+    {"reason": "CHECKPOINT_UNUSABLE", "domain": "quartet.dev"}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
