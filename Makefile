@@ -9,7 +9,7 @@ PLAIN := $(if $(MAKE_TERMOUT),\033[0m)
 say = @printf '$(BOLD)%s$(PLAIN)\n' '$(1)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint gen gen-check api-check api-accept migration bench bench-files bench-objects scale growth soak faults fuzz peers clean
+.PHONY: help setup demo test coverage lint gen gen-check api-check api-accept migration bench bench-files bench-objects bench-records scale growth soak faults fuzz peers clean
 
 help: ## list the targets
 	@printf 'Quartet. Start with $(BOLD)make demo$(PLAIN) or $(BOLD)make test$(PLAIN); each sets up what it needs.\n\n'
@@ -72,6 +72,9 @@ bench-files: setup peers ## measure trees of files beside etcd, Redis and the fi
 
 bench-objects: setup peers ## measure stores of blobs beside BuildGrid, four minutes (ARGS="--quick")
 	$(BIN)/python benchmarks/objects.py $(ARGS)
+
+bench-records: setup peers ## measure the ledger of events beside SQLite and PostgreSQL alone, twelve minutes (ARGS="--quick")
+	$(BIN)/python benchmarks/records.py $(ARGS)
 
 scale: setup peers ## measure stores of a million keys beside real etcd: memory, disk, snapshots, restarts (ARGS="--quick")
 	$(BIN)/python benchmarks/scale.py $(ARGS)

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import grpc
+from quartet.events.v1 import appending_pb2, event_pb2, reading_pb2
 from quartet.files.v1 import files_pb2
 from trees import INODE
 
@@ -21,6 +22,12 @@ MANY = pb.RangeResponse(header=HEADER, kvs=KVS, count=len(KVS))
 ENTRY = files_pb2.Entry(
     path="/8-all/file-0-000000", name="file-0-000000", ino=2, type=INODE.type, attributes=INODE.attributes, etag="2.1",
     create_time=INODE.create_time, update_time=INODE.update_time, revision=2, stored=True,
+)  # fmt: skip
+APPENDED = appending_pb2.AppendResult(id="bench:m-000000001", position=1, outcome=appending_pb2.OUTCOME_CREATED)
+EVENT = event_pb2.Event(
+    id="bench:m-000000001", source="bench", source_id="m-000000001", type="message", thread_id="bench:1",
+    direction=event_pb2.DIRECTION_INBOUND, content="word " * 40, content_type="text", from_channel="imessage", position=1,
+    from_identifier="user-1@example.org", to_recipients=[event_pb2.Recipient(identifier="me@example.org")], etag="1",
 )  # fmt: skip
 DONE = pb.ResponseOp(response_put=pb.PutResponse(header=HEADER))
 
@@ -45,8 +52,18 @@ async def stat(request: files_pb2.StatRequest, context: object) -> files_pb2.Ent
     return ENTRY
 
 
+async def append(request: appending_pb2.AppendRequest, context: object) -> appending_pb2.AppendResult:
+    """Answer that it is done."""
+    return APPENDED
+
+
+async def get_event(request: reading_pb2.GetEventRequest, context: object) -> event_pb2.Event:
+    """Answer with an event."""
+    return EVENT
+
+
 def handlers() -> tuple[grpc.GenericRpcHandler, ...]:
-    """Return three methods under etcd's names, and one of FileService's."""
+    """Return three methods under etcd's names, one of FileService's, two of EventService's."""
     methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Range": grpc.unary_unary_rpc_method_handler(
             ranged, pb.RangeRequest.FromString, pb.RangeResponse.SerializeToString
@@ -59,8 +76,17 @@ def handlers() -> tuple[grpc.GenericRpcHandler, ...]:
             stat, files_pb2.StatRequest.FromString, files_pb2.Entry.SerializeToString
         )
     }
+    ledger: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Append": grpc.unary_unary_rpc_method_handler(
+            append, appending_pb2.AppendRequest.FromString, appending_pb2.AppendResult.SerializeToString
+        ),
+        "GetEvent": grpc.unary_unary_rpc_method_handler(
+            get_event, reading_pb2.GetEventRequest.FromString, event_pb2.Event.SerializeToString
+        ),
+    }
     return (
         grpc.method_handlers_generic_handler("etcdserverpb.KV", methods),
+        grpc.method_handlers_generic_handler("quartet.events.v1.EventService", ledger),
         grpc.method_handlers_generic_handler("quartet.files.v1.FileService", files),
     )
 

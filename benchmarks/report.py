@@ -228,6 +228,7 @@ def main() -> int:
     import files  # each imports this module for its tables
     import growth
     import objects
+    import recordbars
     import scale
     import soak
 
@@ -239,6 +240,7 @@ def main() -> int:
         "meta": render,
         "files": files.render,
         "objects": objects.render,
+        "records": recordbars.render,
         "scale": scale.render,
         "growth": growth.render,
         "soak": soak.render,

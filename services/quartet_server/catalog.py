@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from quartet_server.agents import schema as agents
+from quartet_server.events import schema as events
 from quartet_server.projects import schema as projects
 from quartet_server.records.crossing import Backfill, Reference
 from quartet_server.records.schema import Schema
 
-SCHEMAS: dict[str, Schema] = {
-    "projects": projects.SCHEMA,
-}
+SCHEMAS: dict[str, Schema] = {one.database: one for one in (agents.SCHEMA, events.SCHEMA, projects.SCHEMA)}
 """By the name of the service, which is the database's too."""
 
 REFERENCES: tuple[Reference, ...] = ()

@@ -17,7 +17,9 @@ from cyclopts import Parameter, default_name_transform
 from raftmeta.serving import CallLimits
 
 SERVICES = (
+    "agents",
     "cluster",
+    "events",
     "files",
     "maintenance",
     "mounts",

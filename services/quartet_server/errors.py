@@ -4,8 +4,8 @@ QuartetError
 ├── InvalidArgument         FieldInvalid PageTokenInvalid PathInvalid ZoneInvalid RequestIdReused RequestTooLarge
 │                           DigestMismatch SizeMismatch FileTooLarge VectorDimension
 │                           FilterInvalid ColumnUnknown ColumnUnusable FilterTypeMismatch BatchTooLarge MaskInvalid
-│                           ImportKeyMismatch ImportChunkInvalid
-├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid
+│                           ImportKeyMismatch ImportChunkInvalid FtsQueryInvalid
+├── OutOfRange              RevisionCompacted RevisionFuture RangeInvalid CursorAhead
 ├── Unauthenticated         CertificateRequired
 ├── PermissionDenied        ZoneDenied SystemProtected JoinTokenInvalid NodeRequired MountRefused
 ├── NotFound                FileNotFound XattrNotFound SettingNotFound NodeNotFound ZoneNotFound LeaseNotFound
@@ -22,7 +22,7 @@ QuartetError
 │                           ObjectsNotOwned ReferenceMissing RecordReferenced SchemaNewer SchemaOlder MigrationFailed
 │                           DatabaseUnsuitable
 │                           TurnFinished TurnUnfinished AlreadySettled TurnNotOnPath SessionClosed
-│                           MoveRefused BackupRefused
+│                           MoveRefused LedgerAppendOnly BackupRefused
 │                           TaskCycle TransitionRefused TaskNotReady CheckpointForeign CheckpointUnusable
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
 │                           CollectionRunning PlacementStale HeadMoved
@@ -48,6 +48,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import quartet_server.agent_errors
+import quartet_server.event_errors
 import quartet_server.placement_errors
 import quartet_server.project_errors
 import quartet_server.record_errors  # noqa: F401 - their leaves are in the tree

@@ -19,11 +19,13 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from quartet_server import validation
 from quartet_server.addresses import Address
+from quartet_server.agents import service as agents
 from quartet_server.catalog import schemas_for
 from quartet_server.cluster import service as cluster
 from quartet_server.config import Config, Serve
 from quartet_server.config import Objects as Blobs
 from quartet_server.domain import Domain, Resources
+from quartet_server.events import service as events
 from quartet_server.files import service as files
 from quartet_server.files.contents.holding import HeldByFiles
 from quartet_server.files.mounting import MountedFiles
@@ -80,7 +82,9 @@ from raftmeta.removal import Removal
 from raftmeta.tls import TlsFiles, grpc_channel_credentials
 
 DOMAINS: dict[str, Callable[[Resources], Awaitable[Domain]]] = {
+    "agents": agents.start,
     "cluster": cluster.start,
+    "events": events.start,
     "files": files.start,
     "maintenance": maintenance.start,
     "mounts": mounts.start,

@@ -8,7 +8,10 @@ import sys
 
 import quartet
 from quartet import (
+    _agents,
+    _aio_agents,
     _aio_cluster,
+    _aio_events,
     _aio_files,
     _aio_maintenance,
     _aio_mounts,
@@ -20,6 +23,7 @@ from quartet import (
     _aio_workspaces,
     _cluster,
     _errors,
+    _events,
     _files,
     _maintenance,
     _mounts,
@@ -53,6 +57,8 @@ def test_every_error_is_exported_and_drawn_in_the_tree() -> None:
 def test_the_asyncio_twins_have_the_same_methods_and_arguments() -> None:
     pairs = (
         (_files.Files, _aio_files.AsyncFiles),
+        (_events.Events, _aio_events.AsyncEvents),
+        (_agents.Agents, _aio_agents.AsyncAgents),
         (_settings.Settings, _aio_settings.AsyncSettings),
         (_cluster.Cluster, _aio_cluster.AsyncCluster),
         (_snapshots.Snapshots, _aio_snapshots.AsyncSnapshots),

@@ -13,13 +13,18 @@ from google.rpc.status_pb2 import Status
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     """Return the reason in an error's details."""
+    return str(info_of(error).reason)
+
+
+def info_of(error: grpc.aio.AioRpcError) -> ErrorInfo:
+    """Return what an error's details say; empty where they say nothing."""
+    info = ErrorInfo()
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):
-            info = ErrorInfo()
             for detail in Status.FromString(value).details:
                 if detail.Unpack(info):
-                    return str(info.reason)
-    return ""
+                    return info
+    return info
 
 
 @contextmanager

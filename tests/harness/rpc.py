@@ -129,6 +129,14 @@ class Failure:
     retry_after: float | None
     request_id: str | None
 
+    @property
+    def reason(self) -> str:
+        return self.info.reason if self.info is not None else ""
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return dict(self.info.metadata) if self.info is not None else {}
+
     @classmethod
     def of(cls, error: aio.AioRpcError) -> Failure:
         trailing = dict(error.trailing_metadata() or ())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import recordbars
 from harness.peers import binary
 from harness.sources import ROOT
 
@@ -115,6 +116,17 @@ def test_stores_of_blobs_are_measured_in_this_process_and_behind_a_node(tmp_path
     )  # fmt: skip
     assert [row["system"] for row in document["rounds"]] == systems
     assert all(row["rate"] > 0 for row in document["rounds"])
+
+
+def test_the_ledger_is_measured_beside_the_database_and_beside_nothing(tmp_path: Path) -> None:
+    document = without_errors(
+        tmp_path, of_rows, "records", "--seconds", "0.1", "--databases", "SQLite", "--searched", "2000", "--largest", "1000"
+    )  # fmt: skip
+    ours = {row["workload"] for row in document["rounds"] if row["system"] == "quartet"}
+    assert {bar.workload for bar in recordbars.BARS} <= ours
+    assert {row["system"] for row in document["rounds"]} == {"quartet", "bare", "no-op", "no-op, own"}
+    assert all(row["rate"] > 0 for row in document["rounds"])
+    assert all(bar.workload in recordbars.render(document) for bar in recordbars.BARS)
 
 
 def test_trees_of_files_are_measured_on_every_system(tmp_path: Path) -> None:

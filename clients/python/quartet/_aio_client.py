@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from types import TracebackType
 
+from quartet._aio_agents import AsyncAgents
 from quartet._aio_cluster import AsyncCluster
+from quartet._aio_events import AsyncEvents
 from quartet._aio_files import AsyncFiles
 from quartet._aio_maintenance import AsyncMaintenance
 from quartet._aio_mounts import AsyncMounts
@@ -70,11 +72,13 @@ class AsyncClient:
         self.snapshots = AsyncSnapshots(self._transport)
         self.cluster = AsyncCluster(self._transport)
         self.maintenance = AsyncMaintenance(self._transport)
+        self.events = AsyncEvents(self._transport)
         self.versions = AsyncVersions(self._transport)
         self.workspaces = AsyncWorkspaces(self._transport)
         self.mounts = AsyncMounts(self._transport)
         self.ops = AsyncOps(self._transport)
         self.parsed = AsyncParsed(self._transport)
+        self.agents = AsyncAgents(self._transport)
         self.projects = AsyncProjects(self._transport)
 
     async def close(self) -> None:

@@ -14,7 +14,9 @@ from quartet._errors import Unavailable, from_rpc
 from quartet._options import Options
 from quartet._retry import Backoff, repeatable
 from quartet._transport import unreachable
+from quartet.agents.v1 import agents_pb2_grpc
 from quartet.cluster.v1 import cluster_pb2_grpc
+from quartet.events.v1 import events_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.maintenance.v1 import maintenance_pb2_grpc
 from quartet.mounts.v1 import mounts_pb2_grpc
@@ -30,7 +32,9 @@ from quartet.wire.reapi import cas_pb2_grpc
 from quartet.workspaces.v1 import workspaces_pb2_grpc
 
 if TYPE_CHECKING:
+    from quartet.agents.v1.agents_pb2_grpc import AgentServiceAsyncStub
     from quartet.cluster.v1.cluster_pb2_grpc import ClusterServiceAsyncStub
+    from quartet.events.v1.events_pb2_grpc import EventServiceAsyncStub
     from quartet.files.v1.files_pb2_grpc import FileServiceAsyncStub
     from quartet.maintenance.v1.maintenance_pb2_grpc import MaintenanceServiceAsyncStub
     from quartet.mounts.v1.mounts_pb2_grpc import MountServiceAsyncStub
@@ -76,9 +80,11 @@ class Endpoint:
         self.replicas: ReplicaServiceAsyncStub = replicas_pb2_grpc.ReplicaServiceStub(self.channel)
         self.maintenance: MaintenanceServiceAsyncStub = maintenance_pb2_grpc.MaintenanceServiceStub(self.channel)
         self.mounts: MountServiceAsyncStub = mounts_pb2_grpc.MountServiceStub(self.channel)
+        self.events: EventServiceAsyncStub = events_pb2_grpc.EventServiceStub(self.channel)
         self.ops: OpsServiceAsyncStub = ops_pb2_grpc.OpsServiceStub(self.channel)
         self.versions: VersionServiceAsyncStub = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed: ParsedServiceAsyncStub = parsed_pb2_grpc.ParsedServiceStub(self.channel)
+        self.agents: AgentServiceAsyncStub = agents_pb2_grpc.AgentServiceStub(self.channel)
         self.projects: ProjectServiceAsyncStub = projects_pb2_grpc.ProjectServiceStub(self.channel)
         self.workspaces: WorkspaceServiceAsyncStub = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)
         self.blobs: ContentAddressableStorageAsyncStub = cas_pb2_grpc.ContentAddressableStorageStub(self.channel)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
+from quartet._agents import Agents
 from quartet._cluster import Cluster
+from quartet._events import Events
 from quartet._files import Files
 from quartet._maintenance import Maintenance
 from quartet._memory import MEMORY, MemoryNode
@@ -41,11 +43,13 @@ class Client:
         snapshots: Directories as they were.
         cluster: Nodes, leadership and zones.
         maintenance: Collection, checks, and what takes how much room.
+        events: The ledger of what came in, went out or was seen.
         versions: What files were before.
         workspaces: Directories that have a name.
         mounts: Stores of blobs at directories.
         ops: Databases of records, as operators see them.
         parsed: What parsers made of files, for a while.
+        agents: Sessions, turns, queues and artifacts of agents.
         projects: Projects, tasks, agents and what was learnt.
     """
 
@@ -98,11 +102,13 @@ class Client:
         self.snapshots = Snapshots(self._transport)
         self.cluster = Cluster(self._transport)
         self.maintenance = Maintenance(self._transport)
+        self.events = Events(self._transport)
         self.versions = Versions(self._transport)
         self.workspaces = Workspaces(self._transport)
         self.mounts = Mounts(self._transport)
         self.ops = Ops(self._transport)
         self.parsed = Parsed(self._transport)
+        self.agents = Agents(self._transport)
         self.projects = Projects(self._transport)
 
     def close(self) -> None:

@@ -12,7 +12,9 @@ import grpc
 from quartet._errors import CallError, Unavailable, from_rpc
 from quartet._options import Options
 from quartet._retry import Backoff, repeatable
+from quartet.agents.v1 import agents_pb2_grpc
 from quartet.cluster.v1 import cluster_pb2_grpc
+from quartet.events.v1 import events_pb2_grpc
 from quartet.files.v1 import files_pb2, files_pb2_grpc
 from quartet.maintenance.v1 import maintenance_pb2_grpc
 from quartet.mounts.v1 import mounts_pb2_grpc
@@ -55,9 +57,11 @@ class Endpoint:
         self.replicas = replicas_pb2_grpc.ReplicaServiceStub(self.channel)
         self.maintenance = maintenance_pb2_grpc.MaintenanceServiceStub(self.channel)
         self.mounts = mounts_pb2_grpc.MountServiceStub(self.channel)
+        self.events = events_pb2_grpc.EventServiceStub(self.channel)
         self.ops = ops_pb2_grpc.OpsServiceStub(self.channel)
         self.versions = versions_pb2_grpc.VersionServiceStub(self.channel)
         self.parsed = parsed_pb2_grpc.ParsedServiceStub(self.channel)
+        self.agents = agents_pb2_grpc.AgentServiceStub(self.channel)
         self.projects = projects_pb2_grpc.ProjectServiceStub(self.channel)
         self.workspaces = workspaces_pb2_grpc.WorkspaceServiceStub(self.channel)
         self._ready = False

@@ -20,7 +20,9 @@ from quartet_server.cli import (
     contents,
     databases,
     demo,
+    events,
     files,
+    importing,
     maintenance,
     mounts,
     nodes,
@@ -40,6 +42,7 @@ from quartet_server.cli import (
     xattrs,
     zones,
 )
+from quartet_server.cli.ledger import commands as agents
 from quartet_server.cli.output import CommandError, say
 from quartet_server.sources import Sources
 
@@ -83,6 +86,9 @@ def create(environ: Mapping[str, str]) -> App:
     ops.register(databases.register(app))
     backups.register(app)
     zones.register(app)
+    events.register(app)
+    agents.register(app)
+    importing.register(app)
     demo.register(app)
     return app
 

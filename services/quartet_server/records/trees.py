@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from quartet_server.errors import FieldInvalid
 from quartet_server.records.fields import STRUCT, TIMESTAMP, SchemaError, numbers, spellings
 
+VALUE = "google.protobuf.Value"
 _EXACT = 2**53  # integers up to here are what a double says they are
 _F = FieldDescriptor
 Dump = Callable[[Any, str], object]
@@ -92,6 +93,8 @@ def dumping(kind: Descriptor) -> Dump:
     """Return what turns a message of this type into an object. Raises SchemaError."""
     if kind.full_name == STRUCT:
         return struct
+    if kind.full_name == VALUE:
+        return plain
     if kind.full_name == TIMESTAMP:
         return lambda value, path: value.ToJsonString()
     by_number = {one.number: (one.name, _dump_field(one)) for one in kind.fields}
@@ -151,6 +154,8 @@ def loading(kind: Descriptor) -> Load:
     """Return what fills a message of this type from an object; names it does not know are passed over."""
     if kind.full_name == STRUCT:
         return fill_struct
+    if kind.full_name == VALUE:
+        return put
     if kind.full_name == TIMESTAMP:
         return lambda message, value: message.FromJsonString(value)
     by_name = {one.name: load_field(one) for one in kind.fields}

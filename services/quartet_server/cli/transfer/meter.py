@@ -1,4 +1,4 @@
-"""The progress of a copy, shown to people who have waited for two seconds."""
+"""The progress of a copy, or of an import, shown to people who have waited for two seconds."""
 
 from __future__ import annotations
 
@@ -9,32 +9,46 @@ from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 DELAY = 2.0
 """Seconds after which the bar appears."""
 
 
 class Meter:
-    """A progress bar of bytes on stderr; without a terminal it shows nothing. May be used by several threads.
+    """A progress bar on stderr, of bytes unless something else is counted; without a terminal it shows nothing. May be used by several threads.
 
     Attributes:
         shown: Whether the bar has appeared.
     """
 
-    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin to wait; `clock` says seconds and never goes back."""
+    def __init__(
+        self,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        doing: str = "copying",
+        of_bytes: bool = True,
+    ) -> None:
+        """Begin to wait; `clock` says seconds and never goes back. `doing` is shown before the bar."""
         self._console = console or Console(file=sys.stderr)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            *((DownloadColumn(binary_units=True), TransferSpeedColumn()) if of_bytes else (MofNCompleteColumn(),)),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
         )
-        self._task = self._progress.add_task("copying", total=None)
+        self._task = self._progress.add_task(doing, total=None)
         self._clock = clock
         self._began = clock()
         self._lock = threading.Lock()

@@ -755,6 +755,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "SESSION_CLOSED", "domain": "quartet.dev", "metadata": {"label": "mom", "status": "archived", "hint": "quartet agents sessions update LABEL --status active"}}
     """
+    ERROR_REASON_FTS_QUERY_INVALID: _ErrorReason.ValueType  # 162
+    """ERROR_REASON_FTS_QUERY_INVALID (INVALID_ARGUMENT): a search for words cannot be read: a quote or a bracket is left open, an
+    operator has nothing to work on, or there is no word in it.
+
+        {"reason": "FTS_QUERY_INVALID", "domain": "quartet.dev", "metadata": {"position": "7", "hint": "quartet events search --help; \\"quote\\" what is meant literally"}}
+    """
+    ERROR_REASON_LEDGER_APPEND_ONLY: _ErrorReason.ValueType  # 163
+    """ERROR_REASON_LEDGER_APPEND_ONLY (FAILED_PRECONDITION): an event has the id already that another one was to get, and no event
+    is ever changed. `row` is the event's place in the batch or the stream, from 0.
+
+        {"reason": "LEDGER_APPEND_ONLY", "domain": "quartet.dev", "metadata": {"id": "gmail:17", "row": "0", "hint": "append what has changed as an event of its own"}}
+    """
+    ERROR_REASON_CURSOR_AHEAD: _ErrorReason.ValueType  # 164
+    """ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE): a position lies behind the ledger's end, as when a ledger was restored from a
+    backup that is older than what its readers have seen.
+
+        {"reason": "CURSOR_AHEAD", "domain": "quartet.dev", "metadata": {"position": "900", "end": "812", "hint": "quartet events consumers list"}}
+    """
     ERROR_REASON_TASK_CYCLE: _ErrorReason.ValueType  # 180
     """ERROR_REASON_TASK_CYCLE (FAILED_PRECONDITION): a task would depend on itself, through others or at once. Metadata has the
     cycle: ids, each depending on the next, the last being the first again, at most 20 of them.
@@ -1516,6 +1534,24 @@ ERROR_REASON_SESSION_CLOSED: ErrorReason.ValueType  # 179
 """ERROR_REASON_SESSION_CLOSED (FAILED_PRECONDITION): the session is archived or deleted: it takes no turns.
 
     {"reason": "SESSION_CLOSED", "domain": "quartet.dev", "metadata": {"label": "mom", "status": "archived", "hint": "quartet agents sessions update LABEL --status active"}}
+"""
+ERROR_REASON_FTS_QUERY_INVALID: ErrorReason.ValueType  # 162
+"""ERROR_REASON_FTS_QUERY_INVALID (INVALID_ARGUMENT): a search for words cannot be read: a quote or a bracket is left open, an
+operator has nothing to work on, or there is no word in it.
+
+    {"reason": "FTS_QUERY_INVALID", "domain": "quartet.dev", "metadata": {"position": "7", "hint": "quartet events search --help; \\"quote\\" what is meant literally"}}
+"""
+ERROR_REASON_LEDGER_APPEND_ONLY: ErrorReason.ValueType  # 163
+"""ERROR_REASON_LEDGER_APPEND_ONLY (FAILED_PRECONDITION): an event has the id already that another one was to get, and no event
+is ever changed. `row` is the event's place in the batch or the stream, from 0.
+
+    {"reason": "LEDGER_APPEND_ONLY", "domain": "quartet.dev", "metadata": {"id": "gmail:17", "row": "0", "hint": "append what has changed as an event of its own"}}
+"""
+ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 164
+"""ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE): a position lies behind the ledger's end, as when a ledger was restored from a
+backup that is older than what its readers have seen.
+
+    {"reason": "CURSOR_AHEAD", "domain": "quartet.dev", "metadata": {"position": "900", "end": "812", "hint": "quartet events consumers list"}}
 """
 ERROR_REASON_TASK_CYCLE: ErrorReason.ValueType  # 180
 """ERROR_REASON_TASK_CYCLE (FAILED_PRECONDITION): a task would depend on itself, through others or at once. Metadata has the

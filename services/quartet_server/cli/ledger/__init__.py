@@ -1,0 +1,1 @@
+"""`quartet agents`: the agents ledger on the command line."""

@@ -1,0 +1,1 @@
+"""The event ledger: what came in, went out or was seen, once and unchanged, and what is derived from it."""

@@ -1,0 +1,1 @@
+"""Reads what other programs keep, as events and sessions of Quartet's ledgers."""
