@@ -14,6 +14,7 @@ from quartet_server.events.appending import store
 from quartet_server.events.encoding import COLUMNS, ID
 from quartet_server.events.schema import ATTACHMENTS, EVENTS, PARTICIPANTS, THREADS
 from quartet_server.records.contract import Database, Session
+from quartet_server.records.crossing import Backfill, Step
 from quartet_server.records.schema import ZONE, Record
 
 PAGE = 500
@@ -47,6 +48,23 @@ async def rebuild(database: Database, zone: str, *, dry_run: bool) -> AsyncGener
             yield _copy(told)
     told.done = True
     yield told
+
+
+def step(session: Session, after: str, limit: int) -> Step:
+    """Do a page of a rebuild, as a job that is gone on with from `after`: `e` and a position, or `t` and a thread.
+
+    A page has PAGE events or threads, whatever the `limit`.
+    """
+    if after.startswith("t"):
+        threads, wrong, thread = _threads(session, after[1:], dry_run=False)
+        return Step(threads, wrong, "" if thread is None else f"t{thread}")
+    events, _, _, wrong, position = _events(session, int(after[1:] or 0), dry_run=False)
+    return Step(events, wrong, f"e{position}" if position >= 0 else "t")
+
+
+DERIVED = Backfill(
+    "events.derived", "events", "derives participants, attachments and threads again from the events", step
+)
 
 
 def _copy(told: pb.RebuildResponse) -> pb.RebuildResponse:
