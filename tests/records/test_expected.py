@@ -57,7 +57,7 @@ def found_columns(inspector: sa.Inspector, table: str) -> dict[str, tuple[str, b
         columns = inspector.get_columns(table)
     return {
         one["name"]: (
-            str(one["type"]),
+            str(one["type"]).removesuffix(' COLLATE "C"'),  # texts sort by their bytes, as with SQLite
             one["nullable"],
             None if one["default"] is None else plain_default(one["default"]),
         )

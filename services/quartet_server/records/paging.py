@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from google.protobuf.message import Message
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from quartet_server.errors import FieldInvalid
-from quartet_server.records import filtering, statements, tokens
-from quartet_server.records.contract import Dialect, Session
+from quartet_server.records import selects, statements, tokens
+from quartet_server.records.contract import Session
 from quartet_server.records.ordering import Order, order
 from quartet_server.records.schema import ZONE, Record
 from quartet_server.records.tokens import Seal
@@ -32,8 +29,6 @@ MAX_BYTES = 3 * 1024 * 1024
 """Bytes after which a page ends early, with a token: answers stay below the 4 MiB that clients take."""
 
 _CHUNK = 128  # rows read at once, after which their bytes are counted
-_CACHED = 512  # longest filter whose SQL is kept, in characters
-_DIALECTS = {Dialect.SQLITE: SQLiteDialect_pysqlite(), Dialect.POSTGRESQL: PGDialect_psycopg()}  # type: ignore[no-untyped-call]
 
 
 def page(
@@ -142,7 +137,7 @@ def encoded(
     """Return what `listing` does, each record in the bytes of its message: for `answer`."""
     said = repr((filter, sorted(equal.items())))
     asked = _Asked.of(session, record, order_by, page_size, page_token, method, said)
-    make = _statement if len(filter) <= _CACHED else _statement.__wrapped__
+    make = selects.select if len(filter) <= selects.REMEMBERED else selects.select.__wrapped__
     statement = make(record, session.dialect, filter, asked.order, tuple(equal), asked.start is not None)
     values = {ZONE: session.zone, "limit": asked.size + 1}
     values |= {f"equal_{name}": value for name, value in equal.items()}
@@ -162,45 +157,6 @@ def answer(kind: type[A], field: str, found: Sequence[bytes], token: str) -> A:
     parts = [sized(before, one) for one in found]
     parts.append(sized(tag(numbers["next_page_token"].number), token.encode()))
     return kind.FromString(b"".join(parts))
-
-
-@dataclass(frozen=True, slots=True)
-class _Statement:
-    """A SELECT as the driver takes it.
-
-    Attributes:
-        sql: Its text.
-        fixed: Parameters that are the same each time.
-        places: Names of the parameters in their order, where they have no names in the text.
-    """
-
-    sql: str
-    fixed: Mapping[str, Any]
-    places: tuple[str, ...] | None
-
-    def parameters(self, values: Mapping[str, object]) -> Any:
-        """Return the parameters that go with `values`."""
-        all_of_them = {**self.fixed, **values}
-        return all_of_them if self.places is None else [all_of_them[name] for name in self.places]
-
-
-@lru_cache(maxsize=512)
-def _statement(
-    record: Record[Any], dialect: Dialect, said: str, order: Order, equal: tuple[str, ...], follows: bool
-) -> _Statement:
-    columns = record.table.c
-    chosen = statements.columns(record).where(columns[ZONE] == sa.bindparam(ZONE, type_=sa.Text()))
-    chosen = chosen.where(*(columns[name] == sa.bindparam(f"equal_{name}", type_=columns[name].type) for name in equal))
-    chosen = chosen.where(filtering.where(record, said))
-    if follows:
-        binds = [sa.bindparam(f"after_{n}", type_=columns[name].type) for n, name in enumerate(order.columns)]
-        chosen = chosen.where(order.after(record, binds))
-    chosen = chosen.order_by(*order.clauses(record)).limit(sa.bindparam("limit", type_=sa.Integer()))
-    compiled = chosen.compile(dialect=_DIALECTS[dialect], compile_kwargs={"render_postcompile": True})
-    given = {ZONE, "limit", *(f"equal_{name}" for name in equal), *(f"after_{n}" for n in range(len(order.columns)))}
-    fixed = {name: value for name, value in (compiled.params or {}).items() if name not in given}
-    places = tuple(compiled.positiontup) if compiled.positiontup is not None else None
-    return _Statement(str(compiled), fixed, places)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ def books(count: int = 60) -> list[Any]:
         "history": column([[], [pb.CONDITION_LOST], [pb.CONDITION_GOOD, pb.CONDITION_LOST]], 0),
         "labels": column(MAPS, 2),
         "counts": column(COUNTS, 0),
+        "conditions": column([{}, {"a": pb.CONDITION_LOST}, {"a": pb.CONDITION_GOOD, "b": pb.CONDITION_LOST}], 1),
         "metadata": column(DOCUMENTS, 0),
         "printed_at": column([moment(one) for one in STAMPS], 0, gaps=True),
         "place": column([pb.Place(room="x"), pb.Place()], 0, gaps=True),
@@ -178,6 +179,11 @@ def in_map(name: str, key: str, sign: str, value: Any) -> tuple[str, Predicate]:
     return f"{text} {sign} {written}", lambda book: compared(dict(getattr(book, name)).get(key), sign, value)
 
 
+def of_pages(key: str, sign: str, text: str) -> tuple[str, Predicate]:
+    field = f"conditions.{key} {sign} {text}"
+    return field, lambda book: compared(dict(book.conditions).get(key), sign, CONDITIONS[text])
+
+
 def document(book: Any) -> Any:
     return MessageToDict(book.metadata) if book.HasField("metadata") else None
 
@@ -242,6 +248,7 @@ COMPARISONS = st.one_of(
     st.builds(lambda key: (f"labels:{quoted(key)}", lambda book: key in book.labels), st.sampled_from(["a", "b", "ü k", "5", "x"])),
     st.builds(in_map, st.just("labels"), st.sampled_from(["a", "b", "ü k"]), st.sampled_from([*ORDERED, ":*", "= null", "!= null"]), st.sampled_from(TEXTS)),
     st.builds(in_map, st.just("counts"), st.sampled_from(["a", "b"]), st.sampled_from(ORDERED), st.sampled_from(WHOLES)),
+    st.builds(of_pages, st.sampled_from(["a", "b"]), st.sampled_from(EQUAL), st.sampled_from(list(CONDITIONS))),
     st.builds(in_document, st.sampled_from([("a",), ("a", "b"), ("a", "5"), ("ü k",), ("0",), ("b.c",), ("x", "y")]), st.sampled_from(ORDERED), st.sampled_from(["abc", "1", "", 1, 2.5, -1, 1e300])),
     st.builds(in_document, st.sampled_from([("a",), ("a", "b"), ("x",)]), st.sampled_from(EQUAL), st.sampled_from([True, False, None])),
     st.builds(in_document, st.sampled_from([("a",), ("a", "b"), ("x",)]), st.just(":*"), st.just("")),
@@ -360,6 +367,9 @@ async def test_an_empty_filter_finds_everything_and_never_another_zone(shelf: Da
         (r'metadata."a\\" = x', ColumnUnusable, "metadata.a\\", 1),
         (r'metadata:"a\n"', ColumnUnusable, "metadata", 1),
         ("cover = x", ColumnUnusable, "cover", 1),
+        ("prints:x", ColumnUnusable, "prints", 1),
+        ("conditions.a = fine", FilterTypeMismatch, "conditions.a", 22),
+        ("conditions.a < lost", FilterTypeMismatch, "conditions.a", 22),
         ("cover:*", ColumnUnusable, "cover", 1),
         ("embedding = 1", ColumnUnusable, "embedding", 1),
     ],
