@@ -136,8 +136,9 @@ def test_a_node_that_lost_its_disk_gets_its_zones_back_from_a_sealed_backup(flee
         shutil.copytree(copy / "n2", damaged)
         sealed = damaged / "events.db.sealed"
         sealed.write_bytes(sealed.read_bytes()[:-1])
-        for folder, flags in ((damaged, ["--key-file", key]), (copy / "n2", []), (copy, ["--key-file", key])):
-            refused = fleet.quartet("restore", folder, "--data-dir", n2.data_dir, *flags)
+        sealed_with: list[str | Path] = ["--key-file", key]
+        for arguments in ([damaged, *sealed_with], [copy / "n2"], [copy, *sealed_with]):
+            refused = fleet.quartet("restore", *arguments, "--data-dir", n2.data_dir)
             assert refused.code == 1, refused.err
         n2.start()  # empty: it must not answer for what it does not have
         with pytest.raises(Unavailable) as lost:
