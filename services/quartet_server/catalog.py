@@ -14,12 +14,14 @@ from quartet_server.records.schema import Schema
 SCHEMAS: dict[str, Schema] = {one.database: one for one in (agents.SCHEMA, events.SCHEMA, projects.SCHEMA)}
 """By the name of the service, which is the database's too."""
 
-REFERENCES: tuple[Reference, ...] = (
-    Reference("agents", "turns", "source_event_id", to_database="events", to_table="events"),
-)
+REFERENCES: tuple[Reference, ...] = (Reference("agents", "turns", "source_event_id", "events", "events"),)
 """Columns that name rows of other databases: what `quartet db check-references` looks at."""
 
-BACKFILLS: tuple[Backfill, ...] = (rebuilding.DERIVED,)
+BACKFILLS: tuple[Backfill, ...] = (
+    Backfill(
+        "events.derived", "events", "Derives threads, participants and attachments from the events.", rebuilding.step
+    ),
+)
 """Jobs that run over all rows of a zone: what `quartet db backfill` can do."""
 
 

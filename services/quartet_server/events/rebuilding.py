@@ -9,12 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 from quartet.events.v1 import keeping_pb2 as pb
 
+from quartet_server.errors import PageTokenInvalid
 from quartet_server.events import deriving
 from quartet_server.events.appending import store
 from quartet_server.events.encoding import COLUMNS, ID
 from quartet_server.events.schema import ATTACHMENTS, EVENTS, PARTICIPANTS, THREADS
 from quartet_server.records.contract import Database, Session
-from quartet_server.records.crossing import Backfill, Step
+from quartet_server.records.crossing import Step
 from quartet_server.records.schema import ZONE, Record
 
 PAGE = 500
@@ -50,21 +51,19 @@ async def rebuild(database: Database, zone: str, *, dry_run: bool) -> AsyncGener
     yield told
 
 
-def step(session: Session, after: str, limit: int) -> Step:
-    """Do a page of a rebuild, as a job that is gone on with from `after`: `e` and a position, or `t` and a thread.
+def step(session: Session, after: str, _limit: int) -> Step:
+    """Mend a page of events, or behind them of threads: the job `events.derived`, of which `after` is the place.
 
-    A page has PAGE events or threads, whatever the `limit`.
+    Raises PageTokenInvalid where that is no place of this job.
     """
-    if after.startswith("t"):
-        threads, wrong, thread = _threads(session, after[1:], dry_run=False)
-        return Step(threads, wrong, "" if thread is None else f"t{thread}")
-    events, _, _, wrong, position = _events(session, int(after[1:] or 0), dry_run=False)
-    return Step(events, wrong, f"e{position}" if position >= 0 else "t")
-
-
-DERIVED = Backfill(
-    "events.derived", "events", "derives participants, attachments and threads again from the events", step
-)
+    phase, _, place = (after or "events:0").partition(":")
+    if phase == "threads":
+        threads, wrong, last = _threads(session, after=place, dry_run=False)
+        return Step(threads, wrong, "" if last is None else f"threads:{last}")
+    if phase != "events" or not (place.isascii() and place.isdigit() and len(place) < 19):
+        raise PageTokenInvalid("the resume token is no place of events.derived")
+    events, _people, _files, wrong, last_position = _events(session, position=int(place), dry_run=False)
+    return Step(events, wrong, f"events:{last_position}" if last_position >= 0 else "threads:")
 
 
 def _copy(told: pb.RebuildResponse) -> pb.RebuildResponse:
