@@ -15,7 +15,7 @@ NEWEST_FIRST = "timestamp desc"
 def list_events(session: Session, request: pb.ListEventsRequest) -> pb.ListEventsResponse:
     """Return a page of events. Raises FieldInvalid, PageTokenInvalid, and what filters raise."""
     same = pb.ListEventsRequest(scope=request.scope, filter=request.filter)
-    found, token = paging.page(
+    found, token = paging.encoded_page(
         session,
         EVENTS,
         conditions=[*conditions(request.scope, session.zone), filtering.where(EVENTS, request.filter)],
@@ -24,4 +24,4 @@ def list_events(session: Session, request: pb.ListEventsRequest) -> pb.ListEvent
         page_token=request.page_token,
         seal=same.SerializeToString(deterministic=True).hex(),
     )
-    return pb.ListEventsResponse(events=found, next_page_token=token)
+    return paging.answer(pb.ListEventsResponse, "events", found, token)

@@ -56,19 +56,25 @@ def claim(unit: Unit, request: task_calls_pb2.ClaimTaskRequest) -> task_calls_pb
 
 def candidates(session: Session, conditions: Sequence[sa.ColumnElement[bool]]) -> Iterator[tuple[bool, str]]:
     """Yield whether it is ready, and the id, of each open task that is nobody's, in the order in which they are given."""
-    table = schema.TASKS.table
+    columns = schema.TASKS.table.c
+    order = (columns.priority, columns.created_at, columns.id)
     chosen = (
-        sa.select(table.c.id, table.c.depends_on, table.c.blocked_by)
-        .where(table.c.zone == session.zone, table.c.status.in_(OPEN), *conditions)
-        .where(sa.or_(table.c.assigned_agent.is_(None), table.c.assigned_agent == ""))
-        .order_by(table.c.priority, table.c.created_at, table.c.id)
+        sa.select(*order, columns.depends_on, columns.blocked_by)
+        .where(columns.zone == session.zone, columns.status.in_(OPEN), *conditions)
+        .where(sa.or_(columns.assigned_agent.is_(None), columns.assigned_agent == ""))
+        .order_by(*order)
+        .limit(_AT_ONCE)
     )
-    found = iter(session.connection.execute(chosen).all())
-    while some := list(itertools.islice(found, _AT_ONCE)):
-        wanted = {id_: graph.listed(depends) for id_, depends, _ in some}
+    some = session.connection.execute(chosen).all()
+    while some:
+        wanted = {row.id: graph.listed(row.depends_on) for row in some}
         done = completed(session, itertools.chain.from_iterable(wanted.values()))
-        for id_, _, blocked in some:
-            yield not blocked and done.issuperset(wanted[id_]), id_
+        for row in some:
+            yield not row.blocked_by and done.issuperset(wanted[row.id]), row.id
+        if len(some) < _AT_ONCE:
+            return
+        behind = sa.tuple_(*order) > sa.tuple_(*(sa.literal(value) for value in some[-1][:3]))
+        some = session.connection.execute(chosen.where(behind)).all()
 
 
 def completed(session: Session, ids: Iterable[str]) -> set[str]:

@@ -20,7 +20,7 @@ def now() -> Clock:
     return Clock()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session", params=["sqlite", "postgresql"])
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=["sqlite", "sqlite-away", "postgresql"])
 async def channel(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, now: Clock
 ) -> AsyncIterator[aio.Channel]:

@@ -153,7 +153,7 @@ STEPS: dict[str, Callable[[Planning, int], Awaitable[object]]] = {
 
 
 @given(done=st.lists(st.sampled_from(sorted(STEPS)), max_size=8))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_whatever_is_done_to_a_project_a_checkpoint_undoes_it(planning: Planning, done: list[str]) -> None:
     planning = planning.elsewhere()
     await plan(planning)

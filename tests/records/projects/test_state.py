@@ -61,7 +61,7 @@ columns = st.sampled_from(sorted({"settings", "mode", "status", *TASK, "tags", "
 @given(
     project=st.dictionaries(columns, json_values, max_size=3), task=st.dictionaries(columns, json_values, max_size=3)
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_document_is_read_or_refused_and_never_an_accident(project: dict[str, Any], task: dict[str, Any]) -> None:
     document = {**USABLE, "project": {**PROJECT, **project}, "tasks": [{**TASK, **task}]}
     try:
@@ -92,7 +92,7 @@ def reaches(tasks: dict[str, list[str]], start: str) -> bool:
 
 
 @given(tasks=graphs)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_cycle_is_found_exactly_where_there_is_one(tasks: dict[str, list[str]]) -> None:
     cycle = graph.find_cycle(tasks)
     assert bool(cycle) is any(reaches(tasks, one) for one in tasks)

@@ -168,6 +168,17 @@ async def test_the_task_that_is_claimed_is_the_first_that_is_ready(planning: Pla
     assert await claim() == "first"
 
 
+async def test_a_ready_task_is_found_behind_many_that_wait(planning: Planning) -> None:
+    await planning.project()
+    waiting = [task(f"w{number:03}", depends_on=["last"], priority=number % 3) for number in range(450)]
+    made = [*waiting, task("last", priority=9), task("never", depends_on=["last"], priority=9)]
+    await planning.BatchCreateTasks(requests=[task_calls_pb2.CreateTaskRequest(task=one) for one in made])
+    assert (await planning.ClaimTask(agent_id="a", project_id="p")).task.id == "last"
+    assert (await planning.ClaimTask(agent_id="a", project_id="p")).waiting == 451
+    await planning.set_status("last", "completed")
+    assert (await planning.ClaimTask(agent_id="a", project_id="p")).task.id == "w000"
+
+
 @pytest.mark.parametrize(
     ("said", "status"),
     [({}, "in_progress"), ({}, "completed"), ({"depends_on": ["other"]}, ""), ({"assigned_agent": "b"}, "")],
