@@ -327,8 +327,8 @@ class RunningNode:
         self._undo.push_async_callback(placement.close)
         return placement.databases, (placement.service.name,)
 
-    def _start_upkeep(self, local: BlobStore, holders: Sequence[Holder]) -> Upkeep:
-        """Begin to look after the node's own share of the blobs, of which pins and `holders` keep some."""
+    def _start_upkeep(self, local: BlobStore, holders: Sequence[Holder], stores: OpenStores | None) -> Upkeep:
+        """Begin to look after the node's own share of the blobs and the mounted ones, of which pins and `holders` keep some."""
         upkeep = Upkeep(
             self.config.serve.name,
             local,
@@ -339,6 +339,7 @@ class RunningNode:
             shared=self.config.objects.url.startswith(SHARED),
             clock=time.time,
             draw=secrets.token_bytes,
+            mounts=stores,
         )
         self.registry.register(UpkeepMetrics(upkeep))
         upkeep.start()
@@ -360,7 +361,7 @@ class RunningNode:
             objects=blobs,
             local_objects=local,
             holders=holders,
-            upkeep=self._start_upkeep(local, holders) if local is not None else None,
+            upkeep=self._start_upkeep(local, holders, stores) if local is not None else None,
             referrers=self._referrers(blobs) if blobs is not None else (),
             member=self.member,
             address=self.advertised,
@@ -394,7 +395,7 @@ class RunningNode:
 
     def _open_mounts(self) -> OpenStores:
         """Begin to open mounted stores when they are needed, and to tell which are reached."""
-        stores = OpenStores(self.metastore, self.config, self._nodes)
+        stores = OpenStores(self.metastore, self.config, self._nodes, new_id)
         self._undo.push_async_callback(stores.close)
         reach = Reach(self.metastore, stores)
         self._undo.push_async_callback(reach.close)

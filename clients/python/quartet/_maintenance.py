@@ -21,10 +21,15 @@ class Maintenance:
         """Call over `transport`."""
         self._transport = transport
 
-    def collect(self, *, run: bool = False, zones: Sequence[str] = ()) -> Iterator[pb.CollectResponse]:
-        """Do a round over the blobs of one node, and yield how it goes; without `run` it only counts."""
-        request = pb.CollectRequest(run=run, zones=zones)
-        yield from self._begun(lambda at: at.maintenance.Collect, request)
+    def collect(
+        self, *, run: bool = False, zones: Sequence[str] = (), own_only: bool = False
+    ) -> Iterator[pb.CollectResponse]:
+        """Do a round over the blobs of one node, and yield how it goes; without `run` it only counts.
+
+        Mounted stores that the node has open come last, unless `own_only`. Which node it is may be told more than once.
+        """
+        request = pb.CollectRequest(run=run, zones=zones, own_only=own_only)
+        yield from self._begun(lambda at: at.maintenance.Collect, request, lambda told: told.HasField("collection"))
 
     def adopt(self) -> pb.AdoptResponse:
         """Make the store of one node this cluster's alone, whoever put blobs there; what nothing leads to will be deleted."""
@@ -47,15 +52,21 @@ class Maintenance:
                 yield row
 
     def _begun(
-        self, method: Callable[[Endpoint], Callable[..., Iterator[Answer]]], request: object
+        self,
+        method: Callable[[Endpoint], Callable[..., Iterator[Answer]]],
+        request: object,
+        says: Callable[[Answer], bool] = lambda _: True,
     ) -> Iterator[Answer]:
-        """Yield what a stream tells; one that no node could begin is begun again, within the client's timeout."""
+        """Yield what a stream tells; one that no node could begin is begun again, within the client's timeout.
+
+        It has begun with the first answer that `says` something.
+        """
         backoff, deadline = Backoff(), time.monotonic() + self._transport.timeout
         while True:
             begun = False
             try:
                 for answer in self._transport.stream(method, request):
-                    begun = True
+                    begun = begun or says(answer)
                     yield answer
             except Unavailable as error:
                 if begun or time.monotonic() >= deadline:

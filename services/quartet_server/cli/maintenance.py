@@ -40,7 +40,7 @@ def register(app: App) -> None:
         A store of blobs that another cluster has marked, or that has blobs from before stores were marked, is not collected
         (OBJECTS_NOT_OWNED) until --adopt makes it this cluster's. From then on what nothing in this cluster leads to is deleted, whoever put it
         there: be sure that no other cluster uses the store, and that this one has its own Metastore and not an empty or
-        older one. `quartet gc` shows what would go.
+        older one. `quartet gc` shows what would go. All of this goes for mounted stores too, which follow those of the nodes.
 
         **Example**: `quartet gc --run --zone team-a`
         """
@@ -57,7 +57,11 @@ def register(app: App) -> None:
         if output == "json":
             print_json(rows)
             return
-        print_table(rows, ("node", "zone", "examined", "reached", "young", "condemned", "waiting", "swept", "saved"))
+        columns = ("node", "zone", "mount", "examined", "reached", "young", "condemned", "waiting", "swept", "saved")
+        print_table(rows, columns)
+        for row in rows:
+            if row["skipped"]:
+                say(f"mount {row['mount']} of zone {row['zone']} was not collected: {row['skipped']}")
         freed = sum(row["swept_bytes"] for row in rows)
         soon = sum(row["condemned_bytes"] for row in rows)
         if run:
@@ -144,7 +148,7 @@ def _collect(client: Client, endpoints: str | None, zone: str, *, run: bool) -> 
         rows += first.rows
         for address in [] if first.shared else _others(client, first.node):
             with connected(address) as other:
-                rows += _round(other, zones, status, run=run).rows
+                rows += _round(other, zones, status, run=run, own_only=True).rows
     return rows
 
 
@@ -158,11 +162,18 @@ def _adopted(client: Client) -> Iterator[pb.AdoptResponse]:
 
 def _print_adopted(stores: Sequence[pb.AdoptResponse], output: str) -> None:
     if output == "json":
-        print_json([{"node": one.node, "shared": one.shared, "owners": list(one.owners)} for one in stores])
+        print_json([_adopted_row(one) for one in stores])
         return
-    rows = [{"node": one.node, "shared": one.shared, "owners": ", ".join(one.owners)} for one in stores]
+    rows = [{**_adopted_row(one), "owners": ", ".join(one.owners)} for one in stores]
     print_table(rows, ("node", "shared", "owners"))
+    for mount in {(mount.zone, mount.name): mount for one in stores for mount in one.mounts}.values():
+        say(f"mount {mount.name} of zone {mount.zone}, which was marked: {', '.join(mount.owners) or 'new'}")
     say("these stores are this cluster's alone now; what nothing in it leads to goes in later rounds: quartet gc")
+
+
+def _adopted_row(one: pb.AdoptResponse) -> dict[str, Any]:
+    mounts = [{"zone": mount.zone, "name": mount.name, "owners": list(mount.owners)} for mount in one.mounts]
+    return {"node": one.node, "shared": one.shared, "owners": list(one.owners), "mounts": mounts}
 
 
 class _Round:
@@ -175,16 +186,16 @@ class _Round:
         self.rows: list[dict[str, Any]] = []
 
 
-def _round(client: Client, zones: Sequence[str], status: Status, *, run: bool) -> _Round:
+def _round(client: Client, zones: Sequence[str], status: Status, *, run: bool, own_only: bool = False) -> _Round:
     done = _Round()
-    for told in client.maintenance.collect(run=run, zones=zones):
+    for told in client.maintenance.collect(run=run, zones=zones, own_only=own_only):
         done.node, done.shared = told.node, told.shared
         found = told.collection
         if not told.HasField("collection"):
             continue
         status.update(f"{told.node}, zone {found.zone}: {found.examined} blobs")
         if told.done:
-            done.rows.append({"node": told.node, **_collection(found)})
+            done.rows.append({"node": told.node, **_collection(found), "skipped": told.skipped})
     return done
 
 

@@ -24,7 +24,7 @@ from quartet_server.meta.operators import demand_operator
 from quartet_server.meta.times import timestamps
 from quartet_server.objects.contract import BlobStore
 from quartet_server.objects.gc.records import told
-from quartet_server.objects.gc.upkeep import Upkeep
+from quartet_server.objects.gc.upkeep import Mounts, Upkeep
 from quartet_server.rpc.zones import check_zone
 
 Context = aio.ServicerContext[Any, Any]
@@ -66,17 +66,27 @@ class MaintenanceService(maintenance_pb2_grpc.MaintenanceServiceServicer):
             raise FieldInvalid.of("zones", f"{len(request.zones)} were given, at most {ZONES} are taken")
         zones = [check_zone(zone) for zone in dict.fromkeys(request.zones)]
         yield pb.CollectResponse(node=self._upkeep.node, shared=self._upkeep.shared)
-        async with aclosing(self._upkeep.collect(zones, dry=not request.run)) as rounds:
+        mounts = Mounts.NONE if request.own_only else Mounts.ALL
+        async with aclosing(self._upkeep.collect(zones, dry=not request.run, mounts=mounts)) as rounds:
             async for tally, done in rounds:
                 yield pb.CollectResponse(
-                    node=self._upkeep.node, shared=self._upkeep.shared, collection=told(tally), done=done
+                    node=self._upkeep.node,
+                    shared=self._upkeep.shared,
+                    collection=told(tally),
+                    done=done,
+                    skipped=tally.skipped,
                 )
 
     async def Adopt(self, request: pb.AdoptRequest, context: Context) -> pb.AdoptResponse:
         """Make the store this cluster's."""
         demand_operator(context, "adopting a store of blobs")
-        owners = await self._upkeep.ownership.adopt()
-        return pb.AdoptResponse(node=self._upkeep.node, shared=self._upkeep.shared, owners=sorted(owners))
+        owners, mounted = await self._upkeep.adopt()
+        return pb.AdoptResponse(
+            node=self._upkeep.node,
+            shared=self._upkeep.shared,
+            owners=sorted(owners),
+            mounts=[pb.AdoptedMount(zone=one.zone, name=one.name, owners=sorted(marks)) for one, marks in mounted],
+        )
 
     async def GetUpkeep(self, request: pb.GetUpkeepRequest, context: Context) -> pb.Upkeep:
         """Read what all nodes told."""

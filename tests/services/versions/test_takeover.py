@@ -18,7 +18,7 @@ PATHS = [f"/f{number}" for number in range(4)]
 
 async def observing(nodes: Sequence[ServedNode]) -> ServedNode:
     """Wait until one of some nodes records; return which."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             for node in nodes:
                 _, body = await get(node.http, "/metrics")

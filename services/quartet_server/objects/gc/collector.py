@@ -18,6 +18,8 @@ class Tally:
 
     Attributes:
         zone: Which.
+        mount: Name of the mounted store that it was about; empty for the node's own.
+        skipped: Why a mounted store was not collected, in words; empty when it was.
         reached: Different digests that something leads to, here or on another node.
         examined: Blobs of the store that were looked at.
         bytes: What they take.
@@ -31,6 +33,8 @@ class Tally:
     """
 
     zone: str
+    mount: str = ""
+    skipped: str = ""
     reached: int = 0
     examined: int = 0
     bytes: int = 0
@@ -76,12 +80,14 @@ class Collector:
         self._draw = draw
         self._demand = demand
 
-    async def run(self, zone: str, *, dry: bool) -> AsyncGenerator[Tally, None]:
+    async def run(self, zone: str, *, dry: bool, mount: str = "") -> AsyncGenerator[Tally, None]:
         """Do a round; yield the same tally as it grows, the last time when the round is done.
+
+        `mount` is the name under which the store is mounted, for the tally.
 
         Raises what a holder and `demand` raise, before anything is changed, and errors of the store.
         """
-        tally, began = Tally(zone), self._clock()
+        tally, began = Tally(zone, mount), self._clock()
         reached = Reached(self._draw)
         async for _ in self.mark(zone, reached):
             tally.reached = reached.count

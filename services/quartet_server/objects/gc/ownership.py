@@ -88,7 +88,7 @@ class Ownership:
             ObjectsNotOwned: It has another cluster's mark, or blobs from before there were marks.
             MetastoreError, and errors of the store: That is not known.
         """
-        if others := await self._look():
+        if others := await self.claim():
             raise ObjectsNotOwned(_told(others), owners=",".join(sorted(others)))
 
     async def adopt(self) -> frozenset[str]:
@@ -100,8 +100,8 @@ class Ownership:
             _log.warning("store of blobs adopted", owner=mine, owners=sorted(others))
         return found - {NEW}
 
-    async def _look(self) -> frozenset[str]:
-        """Leave this cluster's mark in the store; return those of others."""
+    async def claim(self) -> frozenset[str]:
+        """Leave this cluster's mark in the store; return those of others. Raises MetastoreError, errors of the store."""
         mine = await cluster_id(self._metastore, self._new_id)
         await self.begin()
         marks = await self._store.marks()
@@ -119,7 +119,7 @@ class Ownership:
         while True:
             rest = LOOK
             try:
-                others = await self._look()
+                others = await self.claim()
                 if others != self._others and others:
                     _log.error("not collecting", reason=_told(others), hint=ObjectsNotOwned.default_hint)
                 self._others = others

@@ -22,6 +22,7 @@ def told(tally: Tally) -> pb.Collection:
     """Return a tally as the API tells it."""
     return pb.Collection(
         zone=tally.zone,
+        mount=tally.mount,
         reached=tally.reached,
         examined=tally.examined,
         examined_bytes=tally.bytes,

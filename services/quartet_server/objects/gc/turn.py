@@ -18,10 +18,11 @@ TTL = 60
 class Turn:
     """A key on a lease that one node holds. Two that collect at once would do no harm, only the work twice."""
 
-    def __init__(self, store: Metastore, node: str) -> None:
-        """Take turns in `store` as `node`."""
+    def __init__(self, store: Metastore, node: str, key: bytes = system.COLLECTING) -> None:
+        """Take turns in `store` as `node`, at the store of blobs that `key` stands for."""
         self._store = store
         self._node = node
+        self._key = key
 
     @contextlib.asynccontextmanager
     async def taken(self) -> AsyncIterator[str]:
@@ -30,9 +31,9 @@ class Turn:
         try:
             answer = await self._store.txn(
                 pb.TxnRequest(
-                    compare=[ops.absent(system.COLLECTING)],
-                    success=[ops.put(system.COLLECTING, self._node.encode(), lease)],
-                    failure=[ops.get(system.COLLECTING)],
+                    compare=[ops.absent(self._key)],
+                    success=[ops.put(self._key, self._node.encode(), lease)],
+                    failure=[ops.get(self._key)],
                 )
             )
             if answer.succeeded:

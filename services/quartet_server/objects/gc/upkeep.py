@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, fields
+from enum import Enum
 
 import structlog
 from quartet.maintenance.v1 import maintenance_pb2 as pb
@@ -16,8 +17,10 @@ from quartet_server.errors import CollectionRunning, QuartetError
 from quartet_server.objects.contract import BlobStore, Tidies
 from quartet_server.objects.gc import records
 from quartet_server.objects.gc.collector import Collector, Tally
+from quartet_server.objects.gc.mounted import MountedRounds
 from quartet_server.objects.gc.ownership import Ownership
 from quartet_server.objects.gc.turn import Turn
+from quartet_server.objects.mounts.opened import Collectable, OpenStores
 from quartet_server.objects.pins import Holder
 from quartet_server.objects.scrub import scrub
 from raftmeta.errors import MetastoreError
@@ -28,6 +31,14 @@ LOOK = 60.0
 AGAIN = 300.0
 """The most seconds after which what failed is tried again."""
 _log = structlog.get_logger("quartet.objects")
+
+
+class Mounts(Enum):
+    """Which mounted stores a round is about: all that are open, those in which one is due, or none."""
+
+    ALL = 1
+    DUE = 2
+    NONE = 3
 
 
 @dataclass(slots=True)
@@ -75,9 +86,13 @@ class Upkeep:
         shared: bool,
         clock: Callable[[], float],
         draw: Callable[[int], bytes],
+        mounts: OpenStores | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Look after `store`, of which `holders` keep blobs, in their order; `clock` says the seconds since 1970."""
+        """Look after `store`, of which `holders` keep blobs, in their order, and collect what is open of `mounts`.
+
+        `clock` says the seconds since 1970.
+        """
         self.ownership = ownership
         self.node = node
         self.shared = shared
@@ -88,6 +103,9 @@ class Upkeep:
         self._clock = clock
         self._pause = pause
         self._collector = Collector(store, holders, config.gc_grace, clock=clock, draw=draw, demand=ownership.demand)
+        self._mounted = (
+            MountedRounds(node, mounts, metastore, holders, config, clock=clock, draw=draw) if mounts else None
+        )
         self._turn = Turn(metastore, node)
         self._collecting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -103,13 +121,17 @@ class Upkeep:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def collect(self, zones: Sequence[str] = (), *, dry: bool) -> AsyncGenerator[tuple[Tally, bool], None]:
+    async def collect(
+        self, zones: Sequence[str] = (), *, dry: bool, mounts: Mounts = Mounts.ALL
+    ) -> AsyncGenerator[tuple[Tally, bool], None]:
         """Do a round in each zone (none: all that have blobs); yield its tally as it grows, True with the last one.
+
+        After those of the own store come those of mounted stores; one that cannot be collected is told, not raised.
 
         Raises CollectionRunning, ObjectsNotOwned unless it is dry, what a holder raises, and errors of the stores.
         """
         if dry:
-            async for told in self._rounds(zones, dry=True):
+            async for told in self._rounds(zones, mounts, dry=True):
                 yield told
             return
         if self._collecting.locked():
@@ -118,7 +140,7 @@ class Upkeep:
             total = Tally("")
             try:
                 await self.ownership.demand()
-                async with aclosing(self._rounds(zones, dry=False)) as rounds:
+                async with aclosing(self._rounds(zones, mounts, dry=False)) as rounds:
                     async for tally, done in rounds:
                         if done:
                             _add(total, tally)
@@ -131,6 +153,14 @@ class Upkeep:
                 self._count(total)
             await self._tell(records.collection(self.node, total, self._clock()))
             self.totals.rounds += 1
+
+    async def adopt(self) -> tuple[frozenset[str], list[tuple[Collectable, frozenset[str]]]]:
+        """Make the own store and the mounted ones this cluster's alone; return the marks that were there.
+
+        Raises MetastoreError, errors of the stores.
+        """
+        owners = await self.ownership.adopt()
+        return owners, await self._mounted.adopt() if self._mounted is not None else []
 
     async def scrub(self) -> pb.Scrub:
         """Tidy, then read everything and compare it with its digest. Raises CollectionRunning, errors of the stores."""
@@ -152,7 +182,9 @@ class Upkeep:
         """Return what all nodes told, by name. Raises MetastoreError."""
         return await records.every(self._metastore)
 
-    async def _rounds(self, zones: Sequence[str], *, dry: bool) -> AsyncGenerator[tuple[Tally, bool], None]:
+    async def _rounds(
+        self, zones: Sequence[str], mounts: Mounts, *, dry: bool
+    ) -> AsyncGenerator[tuple[Tally, bool], None]:
         """Do rounds; one zone's failure is raised when the others are done."""
         failure: QuartetError | MetastoreError | None = None
         for zone in zones or await self._store.zones():
@@ -165,6 +197,10 @@ class Upkeep:
                 failure = failure or error
                 continue
             yield tally, True
+        if self._mounted is not None and mounts is not Mounts.NONE:
+            async with aclosing(self._mounted.run(zones, dry=dry, due=mounts is Mounts.DUE)) as rounds:
+                async for told in rounds:
+                    yield told
         if failure is not None:
             raise failure
 
@@ -207,11 +243,18 @@ class Upkeep:
             if found.damaged:
                 _log.error("scrub found damage", damaged=found.damaged, examples=list(found.examples))
             return
-        async with aclosing(self.collect(dry=False)) as rounds:
+        async with aclosing(self.collect(dry=False, mounts=Mounts.DUE)) as rounds:
             async for tally, done in rounds:
-                if done and (tally.condemned or tally.swept or tally.saved):
+                if tally.skipped:
+                    _log.warning("mounted store not collected", zone=tally.zone, name=tally.mount, reason=tally.skipped)
+                elif done and (tally.condemned or tally.swept or tally.saved):
                     _log.info(
-                        "collected", zone=tally.zone, condemned=tally.condemned, swept=tally.swept, saved=tally.saved
+                        "collected",
+                        zone=tally.zone,
+                        mount=tally.mount,
+                        condemned=tally.condemned,
+                        swept=tally.swept,
+                        saved=tally.saved,
                     )
 
     def _count(self, total: Tally) -> None:
@@ -228,8 +271,8 @@ class Upkeep:
 
 def _add(total: Tally, tally: Tally) -> None:
     for one in fields(Tally):
-        if one.name != "zone":
-            setattr(total, one.name, getattr(total, one.name) + getattr(tally, one.name))
+        if isinstance(value := getattr(tally, one.name), int):
+            setattr(total, one.name, getattr(total, one.name) + value)
 
 
 def _words(error: QuartetError | MetastoreError) -> str:

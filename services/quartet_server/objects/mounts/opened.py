@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import structlog
 from quartet.mounts.storage.v1 import storage_pb2
@@ -24,6 +25,7 @@ from quartet_server.errors import (
 )
 from quartet_server.meta.snapshot import Snapshot
 from quartet_server.objects.contract import BlobStore
+from quartet_server.objects.gc.ownership import Ownership
 from quartet_server.objects.mounts import records
 from quartet_server.objects.mounts.allowed import Allowed, is_local
 from quartet_server.objects.opening import open_store
@@ -47,12 +49,14 @@ class Opened:
     Attributes:
         record: Its mount.
         store: The blobs.
+        ownership: Whose the store is.
         users: Calls that are under way in it.
         idle: Set while there are none.
     """
 
     record: storage_pb2.MountRecord
     store: BlobStore
+    ownership: Ownership
     users: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -78,6 +82,20 @@ class Opened:
             _log.warning("a mounted store did not close well", name=self.record.name, error=error.message)
 
 
+class Collectable(NamedTuple):
+    """A mounted store that a node has open, and may collect.
+
+    Attributes:
+        zone: Whose mount it is.
+        number: Of the mount.
+        name: Of the mount.
+    """
+
+    zone: str
+    number: int
+    name: str
+
+
 class OpenStores:
     """Opens stores by the number of their mount. Any number of tasks may ask; a store is opened once.
 
@@ -91,20 +109,22 @@ class OpenStores:
         metastore: Metastore,
         config: Config,
         nodes: Callable[[], int],
+        new_id: Callable[[], str],
         *,
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open what is mounted in `metastore`.
 
-        `nodes` says how many nodes share it now, 0 if that is not known; `clock` counts seconds. Raises FieldInvalid when the
-        configuration is wrong.
+        `nodes` says how many nodes share it now, 0 if that is not known; `new_id` draws the cluster's id for the marks in stores,
+        where it has none; `clock` counts seconds. Raises FieldInvalid when the configuration is wrong.
         """
         self.allowed = Allowed.of(config.objects.mounts, config.objects.endpoint, config.serve.data_dir)
         self.node = config.serve.name
         self._metastore = metastore
         self._config = config
         self._nodes = nodes
+        self._new_id = new_id
         self._environ = environ
         self._clock = clock
         self._tasks: dict[_Key, asyncio.Task[Opened]] = {}
@@ -140,10 +160,23 @@ class OpenStores:
             )
 
     async def add(self, zone: str, number: int, record: storage_pb2.MountRecord) -> None:
-        """Open the store of a mount that is about to be made; `settled` or `drop` follows. Raises as `reading`."""
-        store = await self._open(record)
+        """Open the store of a mount that is about to be made, and mark it, before anything is kept there, as this cluster's.
+
+        Another cluster's mark does not keep it from being mounted, only from being collected. `settled` or `drop` follows.
+        Raises as `reading`.
+        """
+        opened = await self._open(record)
+        try:
+            others = await opened.ownership.claim()
+        except BaseException:
+            await opened.close()
+            raise
+        if others:
+            _log.warning(
+                "a mounted store has marks of others, and is not collected", name=record.name, owners=sorted(others)
+            )
         self._added.add((zone, number))
-        done: asyncio.Task[Opened] = asyncio.ensure_future(_ready(Opened(record, store)))
+        done: asyncio.Task[Opened] = asyncio.ensure_future(_ready(opened))
         self._tasks[zone, number] = done
         await done
 
@@ -166,10 +199,17 @@ class OpenStores:
         closing.add_done_callback(self._closing.discard)
         await asyncio.wait({closing}, timeout=PATIENCE)
 
-    def stores(self) -> list[tuple[str, str, BlobStore]]:
-        """Return the stores that are open now, each with its zone and the mount's name: what a collector goes through."""
-        done = [(zone, task.result()) for (zone, _), task in self._tasks.items() if _is_open(task)]
-        return [(zone, opened.record.name, opened.store) for zone, opened in done]
+    def collectable(self) -> list[Collectable]:
+        """Return the mounts whose stores are open now, by zone and number: what a collector goes through."""
+        done = [(*key, task.result()) for key, task in sorted(self._tasks.items(), key=_by_key) if _is_open(task)]
+        return [Collectable(zone, number, opened.record.name) for zone, number, opened in done]
+
+    @asynccontextmanager
+    async def collecting(self, one: Collectable) -> AsyncIterator[tuple[BlobStore, Ownership]]:
+        """Give a store, and whose it is, to a block, and keep it open for as long. Raises as `reading`."""
+        opened = await self._opened(one.zone, one.number)
+        with opened.used() as store:
+            yield store, opened.ownership
 
     async def keep(self, mounted: Iterable[_Key]) -> None:
         """Let go of the stores of all mounts but these, and those made since they were read. Raises MetastoreError."""
@@ -206,12 +246,12 @@ class OpenStores:
             mounted = mounted or await records.read(Snapshot(self._metastore), zone, number)
             if mounted is None:
                 raise MountNotFound(f"the store {number} of zone {zone} is not mounted any more", zone=zone)
-            return Opened(mounted.record, await self._open(mounted.record))
+            return await self._open(mounted.record)
         except (QuartetError, MetastoreError) as error:
             self._failed[key] = self._clock() + (AGAIN if isinstance(error, QuartetError) else 0.0)
             raise
 
-    async def _open(self, record: storage_pb2.MountRecord) -> BlobStore:
+    async def _open(self, record: storage_pb2.MountRecord) -> Opened:
         """Open the store that a mount names. Raises MountRefused, ObjectStoreUnreachable."""
         self.allowed.check(record.url, record.endpoint)
         if record.node and record.node != self.node:
@@ -223,13 +263,14 @@ class OpenStores:
             url = (await asyncio.to_thread(self.allowed.folder, url)).as_uri()
         objects = replace(self._config.objects, url=url, endpoint=record.endpoint or self._config.objects.endpoint)
         try:
-            return await open_store(
+            store = await open_store(
                 replace(self._config, objects=objects),
                 options=self._credentials(record.credentials),
                 say=lambda text: _log.warning("mounted store", name=record.name, finding=text),
             )
         except FieldInvalid as error:  # what this node is configured for does not go with the store
             raise MountRefused(f"{record.url} cannot be opened here: {error.message}", url=record.url) from error
+        return Opened(record, store, Ownership(store, self._metastore, self._new_id, shared=not is_local(record.url)))
 
     def _credentials(self, name: str) -> dict[str, str]:
         """Return what the node's environment says under a name. Raises MountRefused when it says nothing."""
@@ -248,6 +289,10 @@ def check_credentials(name: str) -> None:
         raise FieldInvalid.of(
             "credentials", "is 1 to 32 of A-Z, 0-9 and _, beginning with a letter: not a secret itself"
         )
+
+
+def _by_key(item: tuple[_Key, asyncio.Task[Opened]]) -> _Key:
+    return item[0]
 
 
 def _is_open(task: asyncio.Task[Opened]) -> bool:

@@ -25,47 +25,49 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(quartet/maintenance/v1/maintenance.proto\x12\x16quartet.maintenance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\x0e\x43ollectRequest\x12\x0b\n\x03run\x18\x01 \x01(\x08\x12\r\n\x05zones\x18\x02 \x03(\t\"\xd4\x01\n\nCollection\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x0f\n\x07reached\x18\x02 \x01(\x03\x12\x10\n\x08\x65xamined\x18\x03 \x01(\x03\x12\x16\n\x0e\x65xamined_bytes\x18\x04 \x01(\x03\x12\r\n\x05young\x18\x05 \x01(\x03\x12\x11\n\tcondemned\x18\x06 \x01(\x03\x12\x17\n\x0f\x63ondemned_bytes\x18\x07 \x01(\x03\x12\x0f\n\x07waiting\x18\x08 \x01(\x03\x12\r\n\x05swept\x18\t \x01(\x03\x12\x13\n\x0bswept_bytes\x18\n \x01(\x03\x12\r\n\x05saved\x18\x0b \x01(\x03\"u\n\x0f\x43ollectResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x36\n\ncollection\x18\x03 \x01(\x0b\x32\".quartet.maintenance.v1.Collection\x12\x0c\n\x04\x64one\x18\x04 \x01(\x08\"\x0e\n\x0c\x41\x64optRequest\"=\n\rAdoptResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x0e\n\x06owners\x18\x03 \x03(\t\"\x12\n\x10GetUpkeepRequest\";\n\x06Upkeep\x12\x31\n\x05nodes\x18\x01 \x03(\x0b\x32\".quartet.maintenance.v1.NodeUpkeep\"\xa2\x02\n\nNodeUpkeep\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x30\n\x0c\x63ollect_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\ncollection\x18\x03 \x01(\x0b\x32\".quartet.maintenance.v1.Collection\x12\x17\n\x0f\x63ollect_failure\x18\x04 \x01(\t\x12.\n\nscrub_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05scrub\x18\x06 \x01(\x0b\x32\x1d.quartet.maintenance.v1.Scrub\x12\x0e\n\x06tidied\x18\x07 \x01(\x03\x12\x15\n\rscrub_failure\x18\x08 \x01(\t\"H\n\x05Scrub\x12\r\n\x05\x62lobs\x18\x01 \x01(\x03\x12\r\n\x05\x62ytes\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x61maged\x18\x03 \x01(\x03\x12\x10\n\x08\x65xamples\x18\x04 \x03(\t\";\n\x0c\x43heckRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06repair\x18\x02 \x01(\x08\x12\r\n\x05\x62ytes\x18\x03 \x01(\x08\"\xbf\x01\n\rCheckResponse\x12\x39\n\x08progress\x18\x01 \x01(\x0b\x32%.quartet.maintenance.v1.CheckProgressH\x00\x12\x32\n\x07\x66inding\x18\x02 \x01(\x0b\x32\x1f.quartet.maintenance.v1.FindingH\x00\x12\x37\n\x07summary\x18\x03 \x01(\x0b\x32$.quartet.maintenance.v1.CheckSummaryH\x00\x42\x06\n\x04told\"0\n\rCheckProgress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x10\n\x08\x65xamined\x18\x02 \x01(\x03\"}\n\x07\x46inding\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.quartet.maintenance.v1.FindingKind\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0f\n\x07problem\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\x12\x10\n\x08repaired\x18\x05 \x01(\x08\"e\n\x0c\x43heckSummary\x12\x10\n\x08\x65xamined\x18\x01 \x01(\x03\x12\x10\n\x08\x66indings\x18\x02 \x01(\x03\x12\x10\n\x08repaired\x18\x03 \x01(\x03\x12\r\n\x05\x62lobs\x18\x04 \x01(\x03\x12\x10\n\x08revision\x18\x05 \x01(\x03\".\n\x0fGetUsageRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x05\"\xc3\x01\n\x10GetUsageResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x66iles\x18\x02 \x01(\x03\x12\x13\n\x0b\x64irectories\x18\x03 \x01(\x03\x12\r\n\x05links\x18\x04 \x01(\x03\x12\x15\n\rlogical_bytes\x18\x05 \x01(\x03\x12\x14\n\x0cunique_bytes\x18\x06 \x01(\x03\x12\x16\n\x0ephysical_bytes\x18\x07 \x01(\x03\x12\x14\n\x0c\x61\x62sent_bytes\x18\x08 \x01(\x03\x12\x13\n\x0blost_chunks\x18\t \x01(\x03*\x99\x05\n\x0b\x46indingKind\x12\x1c\n\x18\x46INDING_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1e\x46INDING_KIND_RECORD_UNREADABLE\x10\x01\x12\x1f\n\x1b\x46INDING_KIND_ENTRY_STRANDED\x10\x02\x12\x1f\n\x1b\x46INDING_KIND_ENTRY_DANGLING\x10\x03\x12\x1d\n\x19\x46INDING_KIND_ENTRY_DOUBLE\x10\x04\x12\x1c\n\x18\x46INDING_KIND_ENTRY_WRONG\x10\x05\x12\x1e\n\x1a\x46INDING_KIND_POINTER_WRONG\x10\x06\x12!\n\x1d\x46INDING_KIND_POINTER_DANGLING\x10\x07\x12\x1f\n\x1b\x46INDING_KIND_INODE_ORPHANED\x10\x08\x12 \n\x1c\x46INDING_KIND_DIRECTORY_CYCLE\x10\t\x12\x1c\n\x18\x46INDING_KIND_XATTR_WRONG\x10\n\x12\x1c\n\x18\x46INDING_KIND_TRASH_WRONG\x10\x0b\x12\x1e\n\x1a\x46INDING_KIND_RECLAIM_WRONG\x10\x0c\x12\x1c\n\x18\x46INDING_KIND_QUOTA_WRONG\x10\r\x12!\n\x1d\x46INDING_KIND_QUOTA_MISCOUNTED\x10\x0e\x12\x1e\n\x1a\x46INDING_KIND_LEASE_MISSING\x10\x0f\x12!\n\x1d\x46INDING_KIND_ALLOCATOR_BEHIND\x10\x10\x12$\n FINDING_KIND_PRINCIPAL_ROOT_LOST\x10\x11\x12\x1d\n\x19\x46INDING_KIND_CONTENT_LOST\x10\x12\x12\x1e\n\x1a\x46INDING_KIND_CONTENT_WRONG\x10\x13\x32\xd8\x03\n\x12MaintenanceService\x12\\\n\x07\x43ollect\x12&.quartet.maintenance.v1.CollectRequest\x1a\'.quartet.maintenance.v1.CollectResponse0\x01\x12T\n\x05\x41\x64opt\x12$.quartet.maintenance.v1.AdoptRequest\x1a%.quartet.maintenance.v1.AdoptResponse\x12U\n\tGetUpkeep\x12(.quartet.maintenance.v1.GetUpkeepRequest\x1a\x1e.quartet.maintenance.v1.Upkeep\x12V\n\x05\x43heck\x12$.quartet.maintenance.v1.CheckRequest\x1a%.quartet.maintenance.v1.CheckResponse0\x01\x12_\n\x08GetUsage\x12\'.quartet.maintenance.v1.GetUsageRequest\x1a(.quartet.maintenance.v1.GetUsageResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(quartet/maintenance/v1/maintenance.proto\x12\x16quartet.maintenance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\">\n\x0e\x43ollectRequest\x12\x0b\n\x03run\x18\x01 \x01(\x08\x12\r\n\x05zones\x18\x02 \x03(\t\x12\x10\n\x08own_only\x18\x03 \x01(\x08\"\xe3\x01\n\nCollection\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x0f\n\x07reached\x18\x02 \x01(\x03\x12\x10\n\x08\x65xamined\x18\x03 \x01(\x03\x12\x16\n\x0e\x65xamined_bytes\x18\x04 \x01(\x03\x12\r\n\x05young\x18\x05 \x01(\x03\x12\x11\n\tcondemned\x18\x06 \x01(\x03\x12\x17\n\x0f\x63ondemned_bytes\x18\x07 \x01(\x03\x12\x0f\n\x07waiting\x18\x08 \x01(\x03\x12\r\n\x05swept\x18\t \x01(\x03\x12\x13\n\x0bswept_bytes\x18\n \x01(\x03\x12\r\n\x05saved\x18\x0b \x01(\x03\x12\r\n\x05mount\x18\x0c \x01(\t\"\x86\x01\n\x0f\x43ollectResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x36\n\ncollection\x18\x03 \x01(\x0b\x32\".quartet.maintenance.v1.Collection\x12\x0c\n\x04\x64one\x18\x04 \x01(\x08\x12\x0f\n\x07skipped\x18\x05 \x01(\t\"\x0e\n\x0c\x41\x64optRequest\"s\n\rAdoptResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x0e\n\x06owners\x18\x03 \x03(\t\x12\x34\n\x06mounts\x18\x04 \x03(\x0b\x32$.quartet.maintenance.v1.AdoptedMount\":\n\x0c\x41\x64optedMount\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06owners\x18\x03 \x03(\t\"\x12\n\x10GetUpkeepRequest\";\n\x06Upkeep\x12\x31\n\x05nodes\x18\x01 \x03(\x0b\x32\".quartet.maintenance.v1.NodeUpkeep\"\xa2\x02\n\nNodeUpkeep\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x30\n\x0c\x63ollect_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\ncollection\x18\x03 \x01(\x0b\x32\".quartet.maintenance.v1.Collection\x12\x17\n\x0f\x63ollect_failure\x18\x04 \x01(\t\x12.\n\nscrub_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05scrub\x18\x06 \x01(\x0b\x32\x1d.quartet.maintenance.v1.Scrub\x12\x0e\n\x06tidied\x18\x07 \x01(\x03\x12\x15\n\rscrub_failure\x18\x08 \x01(\t\"H\n\x05Scrub\x12\r\n\x05\x62lobs\x18\x01 \x01(\x03\x12\r\n\x05\x62ytes\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x61maged\x18\x03 \x01(\x03\x12\x10\n\x08\x65xamples\x18\x04 \x03(\t\";\n\x0c\x43heckRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06repair\x18\x02 \x01(\x08\x12\r\n\x05\x62ytes\x18\x03 \x01(\x08\"\xbf\x01\n\rCheckResponse\x12\x39\n\x08progress\x18\x01 \x01(\x0b\x32%.quartet.maintenance.v1.CheckProgressH\x00\x12\x32\n\x07\x66inding\x18\x02 \x01(\x0b\x32\x1f.quartet.maintenance.v1.FindingH\x00\x12\x37\n\x07summary\x18\x03 \x01(\x0b\x32$.quartet.maintenance.v1.CheckSummaryH\x00\x42\x06\n\x04told\"0\n\rCheckProgress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x10\n\x08\x65xamined\x18\x02 \x01(\x03\"}\n\x07\x46inding\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.quartet.maintenance.v1.FindingKind\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0f\n\x07problem\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\x12\x10\n\x08repaired\x18\x05 \x01(\x08\"e\n\x0c\x43heckSummary\x12\x10\n\x08\x65xamined\x18\x01 \x01(\x03\x12\x10\n\x08\x66indings\x18\x02 \x01(\x03\x12\x10\n\x08repaired\x18\x03 \x01(\x03\x12\r\n\x05\x62lobs\x18\x04 \x01(\x03\x12\x10\n\x08revision\x18\x05 \x01(\x03\".\n\x0fGetUsageRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x05\"\xc3\x01\n\x10GetUsageResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x66iles\x18\x02 \x01(\x03\x12\x13\n\x0b\x64irectories\x18\x03 \x01(\x03\x12\r\n\x05links\x18\x04 \x01(\x03\x12\x15\n\rlogical_bytes\x18\x05 \x01(\x03\x12\x14\n\x0cunique_bytes\x18\x06 \x01(\x03\x12\x16\n\x0ephysical_bytes\x18\x07 \x01(\x03\x12\x14\n\x0c\x61\x62sent_bytes\x18\x08 \x01(\x03\x12\x13\n\x0blost_chunks\x18\t \x01(\x03*\x99\x05\n\x0b\x46indingKind\x12\x1c\n\x18\x46INDING_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1e\x46INDING_KIND_RECORD_UNREADABLE\x10\x01\x12\x1f\n\x1b\x46INDING_KIND_ENTRY_STRANDED\x10\x02\x12\x1f\n\x1b\x46INDING_KIND_ENTRY_DANGLING\x10\x03\x12\x1d\n\x19\x46INDING_KIND_ENTRY_DOUBLE\x10\x04\x12\x1c\n\x18\x46INDING_KIND_ENTRY_WRONG\x10\x05\x12\x1e\n\x1a\x46INDING_KIND_POINTER_WRONG\x10\x06\x12!\n\x1d\x46INDING_KIND_POINTER_DANGLING\x10\x07\x12\x1f\n\x1b\x46INDING_KIND_INODE_ORPHANED\x10\x08\x12 \n\x1c\x46INDING_KIND_DIRECTORY_CYCLE\x10\t\x12\x1c\n\x18\x46INDING_KIND_XATTR_WRONG\x10\n\x12\x1c\n\x18\x46INDING_KIND_TRASH_WRONG\x10\x0b\x12\x1e\n\x1a\x46INDING_KIND_RECLAIM_WRONG\x10\x0c\x12\x1c\n\x18\x46INDING_KIND_QUOTA_WRONG\x10\r\x12!\n\x1d\x46INDING_KIND_QUOTA_MISCOUNTED\x10\x0e\x12\x1e\n\x1a\x46INDING_KIND_LEASE_MISSING\x10\x0f\x12!\n\x1d\x46INDING_KIND_ALLOCATOR_BEHIND\x10\x10\x12$\n FINDING_KIND_PRINCIPAL_ROOT_LOST\x10\x11\x12\x1d\n\x19\x46INDING_KIND_CONTENT_LOST\x10\x12\x12\x1e\n\x1a\x46INDING_KIND_CONTENT_WRONG\x10\x13\x32\xd8\x03\n\x12MaintenanceService\x12\\\n\x07\x43ollect\x12&.quartet.maintenance.v1.CollectRequest\x1a\'.quartet.maintenance.v1.CollectResponse0\x01\x12T\n\x05\x41\x64opt\x12$.quartet.maintenance.v1.AdoptRequest\x1a%.quartet.maintenance.v1.AdoptResponse\x12U\n\tGetUpkeep\x12(.quartet.maintenance.v1.GetUpkeepRequest\x1a\x1e.quartet.maintenance.v1.Upkeep\x12V\n\x05\x43heck\x12$.quartet.maintenance.v1.CheckRequest\x1a%.quartet.maintenance.v1.CheckResponse0\x01\x12_\n\x08GetUsage\x12\'.quartet.maintenance.v1.GetUsageRequest\x1a(.quartet.maintenance.v1.GetUsageResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quartet.maintenance.v1.maintenance_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINDINGKIND']._serialized_start=1790
-  _globals['_FINDINGKIND']._serialized_end=2455
+  _globals['_FINDINGKIND']._serialized_start=1955
+  _globals['_FINDINGKIND']._serialized_end=2620
   _globals['_COLLECTREQUEST']._serialized_start=101
-  _globals['_COLLECTREQUEST']._serialized_end=145
-  _globals['_COLLECTION']._serialized_start=148
-  _globals['_COLLECTION']._serialized_end=360
-  _globals['_COLLECTRESPONSE']._serialized_start=362
-  _globals['_COLLECTRESPONSE']._serialized_end=479
-  _globals['_ADOPTREQUEST']._serialized_start=481
-  _globals['_ADOPTREQUEST']._serialized_end=495
-  _globals['_ADOPTRESPONSE']._serialized_start=497
-  _globals['_ADOPTRESPONSE']._serialized_end=558
-  _globals['_GETUPKEEPREQUEST']._serialized_start=560
-  _globals['_GETUPKEEPREQUEST']._serialized_end=578
-  _globals['_UPKEEP']._serialized_start=580
-  _globals['_UPKEEP']._serialized_end=639
-  _globals['_NODEUPKEEP']._serialized_start=642
-  _globals['_NODEUPKEEP']._serialized_end=932
-  _globals['_SCRUB']._serialized_start=934
-  _globals['_SCRUB']._serialized_end=1006
-  _globals['_CHECKREQUEST']._serialized_start=1008
-  _globals['_CHECKREQUEST']._serialized_end=1067
-  _globals['_CHECKRESPONSE']._serialized_start=1070
-  _globals['_CHECKRESPONSE']._serialized_end=1261
-  _globals['_CHECKPROGRESS']._serialized_start=1263
-  _globals['_CHECKPROGRESS']._serialized_end=1311
-  _globals['_FINDING']._serialized_start=1313
-  _globals['_FINDING']._serialized_end=1438
-  _globals['_CHECKSUMMARY']._serialized_start=1440
-  _globals['_CHECKSUMMARY']._serialized_end=1541
-  _globals['_GETUSAGEREQUEST']._serialized_start=1543
-  _globals['_GETUSAGEREQUEST']._serialized_end=1589
-  _globals['_GETUSAGERESPONSE']._serialized_start=1592
-  _globals['_GETUSAGERESPONSE']._serialized_end=1787
-  _globals['_MAINTENANCESERVICE']._serialized_start=2458
-  _globals['_MAINTENANCESERVICE']._serialized_end=2930
+  _globals['_COLLECTREQUEST']._serialized_end=163
+  _globals['_COLLECTION']._serialized_start=166
+  _globals['_COLLECTION']._serialized_end=393
+  _globals['_COLLECTRESPONSE']._serialized_start=396
+  _globals['_COLLECTRESPONSE']._serialized_end=530
+  _globals['_ADOPTREQUEST']._serialized_start=532
+  _globals['_ADOPTREQUEST']._serialized_end=546
+  _globals['_ADOPTRESPONSE']._serialized_start=548
+  _globals['_ADOPTRESPONSE']._serialized_end=663
+  _globals['_ADOPTEDMOUNT']._serialized_start=665
+  _globals['_ADOPTEDMOUNT']._serialized_end=723
+  _globals['_GETUPKEEPREQUEST']._serialized_start=725
+  _globals['_GETUPKEEPREQUEST']._serialized_end=743
+  _globals['_UPKEEP']._serialized_start=745
+  _globals['_UPKEEP']._serialized_end=804
+  _globals['_NODEUPKEEP']._serialized_start=807
+  _globals['_NODEUPKEEP']._serialized_end=1097
+  _globals['_SCRUB']._serialized_start=1099
+  _globals['_SCRUB']._serialized_end=1171
+  _globals['_CHECKREQUEST']._serialized_start=1173
+  _globals['_CHECKREQUEST']._serialized_end=1232
+  _globals['_CHECKRESPONSE']._serialized_start=1235
+  _globals['_CHECKRESPONSE']._serialized_end=1426
+  _globals['_CHECKPROGRESS']._serialized_start=1428
+  _globals['_CHECKPROGRESS']._serialized_end=1476
+  _globals['_FINDING']._serialized_start=1478
+  _globals['_FINDING']._serialized_end=1603
+  _globals['_CHECKSUMMARY']._serialized_start=1605
+  _globals['_CHECKSUMMARY']._serialized_end=1706
+  _globals['_GETUSAGEREQUEST']._serialized_start=1708
+  _globals['_GETUSAGEREQUEST']._serialized_end=1754
+  _globals['_GETUSAGERESPONSE']._serialized_start=1757
+  _globals['_GETUSAGERESPONSE']._serialized_end=1952
+  _globals['_MAINTENANCESERVICE']._serialized_start=2623
+  _globals['_MAINTENANCESERVICE']._serialized_end=3095
 # @@protoc_insertion_point(module_scope)

@@ -124,8 +124,11 @@ class CollectRequest(_message.Message):
 
     RUN_FIELD_NUMBER: _builtins.int
     ZONES_FIELD_NUMBER: _builtins.int
+    OWN_ONLY_FIELD_NUMBER: _builtins.int
     run: _builtins.bool
     """Condemn and delete; without it nothing is changed."""
+    own_only: _builtins.bool
+    """Leave mounted stores out: nodes share those, so one node's round is enough."""
     @_builtins.property
     def zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Zones to collect, at most 100; none for all that have blobs."""
@@ -135,10 +138,11 @@ class CollectRequest(_message.Message):
         *,
         run: _builtins.bool = ...,
         zones: _abc.Iterable[_builtins.str] | None = ...,
+        own_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "zones", b"zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["own_only", b"own_only", "run", b"run", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -161,6 +165,7 @@ class Collection(_message.Message):
     SWEPT_FIELD_NUMBER: _builtins.int
     SWEPT_BYTES_FIELD_NUMBER: _builtins.int
     SAVED_FIELD_NUMBER: _builtins.int
+    MOUNT_FIELD_NUMBER: _builtins.int
     zone: _builtins.str
     """The zone; empty for a sum over zones."""
     reached: _builtins.int
@@ -183,6 +188,8 @@ class Collection(_message.Message):
     """What they took, in bytes."""
     saved: _builtins.int
     """Those that were condemned though something leads to them; they live again."""
+    mount: _builtins.str
+    """Name of the mounted store that was collected; empty for the node's own, and for a sum."""
     def __init__(
         self,
         *,
@@ -197,10 +204,11 @@ class Collection(_message.Message):
         swept: _builtins.int = ...,
         swept_bytes: _builtins.int = ...,
         saved: _builtins.int = ...,
+        mount: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condemned", b"condemned", "condemned_bytes", b"condemned_bytes", "examined", b"examined", "examined_bytes", b"examined_bytes", "reached", b"reached", "saved", b"saved", "swept", b"swept", "swept_bytes", b"swept_bytes", "waiting", b"waiting", "young", b"young", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condemned", b"condemned", "condemned_bytes", b"condemned_bytes", "examined", b"examined", "examined_bytes", b"examined_bytes", "mount", b"mount", "reached", b"reached", "saved", b"saved", "swept", b"swept", "swept_bytes", b"swept_bytes", "waiting", b"waiting", "young", b"young", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -216,12 +224,17 @@ class CollectResponse(_message.Message):
     SHARED_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """Name of the node."""
     shared: _builtins.bool
     """Other nodes keep the same blobs in the same place, so that this round is theirs too."""
     done: _builtins.bool
     """The zone is done."""
+    skipped: _builtins.str
+    """Why a mounted store was not collected, one sentence: it has another cluster's mark, it does not answer, another node is at it. With
+    `done`. Empty otherwise; what keeps the node's own store from being collected is an error of the call.
+    """
     @_builtins.property
     def collection(self) -> Global___Collection:
         """What was found and done in the zone so far; unset in the first answer."""
@@ -233,10 +246,11 @@ class CollectResponse(_message.Message):
         shared: _builtins.bool = ...,
         collection: Global___Collection | None = ...,
         done: _builtins.bool = ...,
+        skipped: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "done", b"done", "node", b"node", "shared", b"shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "done", b"done", "node", b"node", "shared", b"shared", "skipped", b"skipped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -244,7 +258,7 @@ Global___CollectResponse: _TypeAlias = CollectResponse  # noqa: Y015
 
 @_typing.final
 class AdoptRequest(_message.Message):
-    """AdoptRequest is about the store of the called node."""
+    """AdoptRequest is about the store of the called node, and the mounted stores that it has open."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -268,6 +282,7 @@ class AdoptResponse(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
     OWNERS_FIELD_NUMBER: _builtins.int
+    MOUNTS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """Name of the node."""
     shared: _builtins.bool
@@ -276,20 +291,57 @@ class AdoptResponse(_message.Message):
     def owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Marks that were there: ids of clusters, this one's included, and `unknown` for blobs from before stores were marked. None for a new store."""
 
+    @_builtins.property
+    def mounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AdoptedMount]:
+        """The mounted stores that the node has open, and that are this cluster's alone now too."""
+
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
         shared: _builtins.bool = ...,
         owners: _abc.Iterable[_builtins.str] | None = ...,
+        mounts: _abc.Iterable[Global___AdoptedMount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "owners", b"owners", "shared", b"shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mounts", b"mounts", "node", b"node", "owners", b"owners", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AdoptResponse: _TypeAlias = AdoptResponse  # noqa: Y015
+
+@_typing.final
+class AdoptedMount(_message.Message):
+    """AdoptedMount tells whose a mounted store was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    OWNERS_FIELD_NUMBER: _builtins.int
+    zone: _builtins.str
+    """The zone in which it is mounted."""
+    name: _builtins.str
+    """Name of the mount."""
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Marks that were there, as for the node's own store."""
+
+    def __init__(
+        self,
+        *,
+        zone: _builtins.str = ...,
+        name: _builtins.str = ...,
+        owners: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "owners", b"owners", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdoptedMount: _TypeAlias = AdoptedMount  # noqa: Y015
 
 @_typing.final
 class GetUpkeepRequest(_message.Message):

@@ -82,14 +82,15 @@ class MaintenanceServiceServicer:
         only counts. The first answer names the node; others come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
         node is everybody's. ABORTED (COLLECTION_RUNNING) while another round runs; DATA_LOSS (CONTENT_LOST) when a file's
         list of chunks cannot be read, and whatever else keeps a holder of blobs from saying all it keeps: then nothing was changed.
-        FAILED_PRECONDITION (OBJECTS_NOT_OWNED) with `run`, when the store is not this cluster's.
+        FAILED_PRECONDITION (OBJECTS_NOT_OWNED) with `run`, when the store is not this cluster's. Mounted stores that the node has open come after its own, in
+        the zones where they are mounted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Adopt(self, request, context):
-        """Adopt makes the store that the called node keeps blobs in this cluster's alone: marks of others are removed from it, and from the next round on what
+        """Adopt makes the store that the called node keeps blobs in this cluster's alone, and the mounted stores that it has open: marks of others are removed from it, and from the next round on what
         nothing in this cluster leads to is condemned, and deleted a grace later, whoever put it there. Where another cluster still uses the store its blobs
         are in danger until it has put its mark there again, at the latest a minute later. Nothing is deleted by the call itself.
         """

@@ -45,10 +45,11 @@ class MaintenanceServiceStub:
     only counts. The first answer names the node; others come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
     node is everybody's. ABORTED (COLLECTION_RUNNING) while another round runs; DATA_LOSS (CONTENT_LOST) when a file's
     list of chunks cannot be read, and whatever else keeps a holder of blobs from saying all it keeps: then nothing was changed.
-    FAILED_PRECONDITION (OBJECTS_NOT_OWNED) with `run`, when the store is not this cluster's.
+    FAILED_PRECONDITION (OBJECTS_NOT_OWNED) with `run`, when the store is not this cluster's. Mounted stores that the node has open come after its own, in
+    the zones where they are mounted.
     """
     Adopt: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.AdoptRequest, _maintenance_pb2.AdoptResponse]
-    """Adopt makes the store that the called node keeps blobs in this cluster's alone: marks of others are removed from it, and from the next round on what
+    """Adopt makes the store that the called node keeps blobs in this cluster's alone, and the mounted stores that it has open: marks of others are removed from it, and from the next round on what
     nothing in this cluster leads to is condemned, and deleted a grace later, whoever put it there. Where another cluster still uses the store its blobs
     are in danger until it has put its mark there again, at the latest a minute later. Nothing is deleted by the call itself.
     """
@@ -79,10 +80,11 @@ class MaintenanceServiceAsyncStub(MaintenanceServiceStub):
     only counts. The first answer names the node; others come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
     node is everybody's. ABORTED (COLLECTION_RUNNING) while another round runs; DATA_LOSS (CONTENT_LOST) when a file's
     list of chunks cannot be read, and whatever else keeps a holder of blobs from saying all it keeps: then nothing was changed.
-    FAILED_PRECONDITION (OBJECTS_NOT_OWNED) with `run`, when the store is not this cluster's.
+    FAILED_PRECONDITION (OBJECTS_NOT_OWNED) with `run`, when the store is not this cluster's. Mounted stores that the node has open come after its own, in
+    the zones where they are mounted.
     """
     Adopt: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.AdoptRequest, _maintenance_pb2.AdoptResponse]  # type: ignore[assignment]
-    """Adopt makes the store that the called node keeps blobs in this cluster's alone: marks of others are removed from it, and from the next round on what
+    """Adopt makes the store that the called node keeps blobs in this cluster's alone, and the mounted stores that it has open: marks of others are removed from it, and from the next round on what
     nothing in this cluster leads to is condemned, and deleted a grace later, whoever put it there. Where another cluster still uses the store its blobs
     are in danger until it has put its mark there again, at the latest a minute later. Nothing is deleted by the call itself.
     """
@@ -116,7 +118,8 @@ class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
         only counts. The first answer names the node; others come while the round goes on, each zone's last one with `done`. With a store that nodes share, a round of any
         node is everybody's. ABORTED (COLLECTION_RUNNING) while another round runs; DATA_LOSS (CONTENT_LOST) when a file's
         list of chunks cannot be read, and whatever else keeps a holder of blobs from saying all it keeps: then nothing was changed.
-        FAILED_PRECONDITION (OBJECTS_NOT_OWNED) with `run`, when the store is not this cluster's.
+        FAILED_PRECONDITION (OBJECTS_NOT_OWNED) with `run`, when the store is not this cluster's. Mounted stores that the node has open come after its own, in
+        the zones where they are mounted.
         """
 
     @_abc_1.abstractmethod
@@ -125,7 +128,7 @@ class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _maintenance_pb2.AdoptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_maintenance_pb2.AdoptResponse, _abc.Awaitable[_maintenance_pb2.AdoptResponse]]:
-        """Adopt makes the store that the called node keeps blobs in this cluster's alone: marks of others are removed from it, and from the next round on what
+        """Adopt makes the store that the called node keeps blobs in this cluster's alone, and the mounted stores that it has open: marks of others are removed from it, and from the next round on what
         nothing in this cluster leads to is condemned, and deleted a grace later, whoever put it there. Where another cluster still uses the store its blobs
         are in danger until it has put its mark there again, at the latest a minute later. Nothing is deleted by the call itself.
         """
