@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from harness.contents import noise
-from quartet import AsyncClient, Digest
+from quartet import AsyncClient
 from quartet.maintenance.v1 import maintenance_pb2 as pb
 from quartet_server.config import Config, Objects, Serve
 from quartet_server.node import RunningNode
+from quartet_server.objects.digest import Digest
 from quartet_server.objects.mounts.addresses import address
 
 KEPT, GONE = noise(20_000, 1), noise(30_000, 2)
