@@ -93,12 +93,12 @@ def _postgresql(
     """Snippets are made of the rows of the page only: they are parsed anew for it."""
     events = EVENTS.table
     asked = sa.select(matching.tsquery(tree).label("asked")).cte("query")
-    words: sa.ColumnElement[Any] = sa.literal_column("events.events_fts")
-    # 1: a long text has more words of any kind, and is not better for it
-    score: sa.Label[Any] = sa.cast(sa.func.ts_rank(words, asked.c.asked, 1), sa.Double()).label("score")
+    found = sa.func.events_matching(asked.c.asked).table_valued("id", sa.column("score", sa.Double()))
+    hits = found.lateral("hits")
     matched = (
-        sa.select(*_columns(), score, events.c.position.label("number"))
-        .select_from(events.join(asked, words.op("@@")(asked.c.asked)))
+        sa.select(*_columns(), hits.c.score.label("score"), events.c.position.label("number"))
+        .select_from(asked.join(hits, sa.true()))
+        .join(events, events.c.id == hits.c.id)
         .where(events.c[ZONE] == zone, *scope)
         .subquery("matched")
     )
