@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from cyclopts import App, Parameter
 
 from quartet_server.catalog import SCHEMAS
+from quartet_server.cli.connection import Endpoints, connected
 from quartet_server.cli.output import CommandError, Output, print_json, print_table, say
 from quartet_server.cli.serve import ConfigFile
 from quartet_server.config import Config
@@ -23,7 +24,18 @@ from quartet_server.records.status import DatabaseStatus, status_of_sqlite
 
 _Configured = Annotated[Config | None, Parameter(show=False)]
 _Url = Annotated[str, Parameter(help="postgresql://USER@HOST:PORT/NAME, in place of --records-url.")]
-_COLUMNS = ("database", "healthy", "revision", "pending", "wal_mode", "foreign_keys", "tables", "size", "problem")
+_COLUMNS = (
+    "database",
+    "healthy",
+    "revision",
+    "pending",
+    "wal_mode",
+    "foreign_keys",
+    "tables",
+    "size",
+    "queue",
+    "problem",
+)
 
 
 def register(app: App) -> App:
@@ -68,30 +80,68 @@ def register(app: App) -> App:
     @db.command
     def status(
         *,
+        endpoints: Endpoints = None,
         url: _Url = "",
         config: _Configured = None,
         config_file: ConfigFile = None,
         output: Output = "table",
     ) -> int:
-        """Show how the databases are, read from their files or server. Ends with 1 when one is not healthy.
+        """Show how the databases of a running node are, or read it from their files or server. Ends with 1 when one is not healthy.
 
-        Takes --data-dir, --records-url and --config as `quartet serve` does; a node may run.
+        With --data-dir, --records-url or --config, as `quartet serve` takes them, no node is asked, whether one runs or not:
+        then it can tell which migrations are pending, and not how many writes are queued.
 
-        **Example**: `quartet db status --data-dir /var/lib/quartet -o json`
+        **Examples**: `quartet db status`, `quartet db status --data-dir /var/lib/quartet -o json`
         """
-        config = _configured(config, url)
-        with _told():
-            found = _status(config, list(SCHEMAS.values()))
-        rows: list[dict[str, Any]] = [asdict(one) for one in found]
+        if config is None and not url:
+            rows = _told_by_node(endpoints)
+        elif endpoints:
+            raise CommandError(
+                "--endpoints goes with none of --data-dir, --records-url, --config and --url", exit_code=2
+            )
+        else:
+            with _told():
+                rows = [
+                    {**asdict(one), "queue": None} for one in _status(_configured(config, url), list(SCHEMAS.values()))
+                ]
         if output == "json":
             print_json(rows)
         else:
-            for row in rows:
-                row |= {"tables": len(row["tables"]), "pending": len(row["pending"]), "problem": row["problem"] or None}
-            print_table(rows, _COLUMNS)
-        return 0 if all(one.healthy for one in found) else 1
+            print_table([_counted(row) for row in rows], _COLUMNS)
+        return 0 if all(row["healthy"] for row in rows) else 1
 
     return db
+
+
+def _told_by_node(endpoints: str | None) -> list[dict[str, Any]]:
+    with connected(endpoints) as client:
+        found = client.ops.health()
+    return [
+        {
+            "database": one.database,
+            "healthy": one.healthy,
+            "wal_mode": one.wal_mode,
+            "foreign_keys": one.foreign_keys,
+            "tables": list(one.tables),
+            "size": one.size_bytes,
+            "revision": one.revision,
+            "pending": None,
+            "problem": one.problem,
+            "queue": one.queue,
+        }
+        for one in found.databases
+    ]
+
+
+def _counted(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as people read it: how many tables and migrations there are, and not which."""
+    pending = row["pending"]
+    return {
+        **row,
+        "tables": len(row["tables"]),
+        "pending": pending if pending is None else len(pending),
+        "problem": row["problem"] or None,
+    }
 
 
 def _configured(config: Config | None, url: str) -> Config:

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from harness.migrations import Store
 from harness.records import NOTES
+from quartet._memory import MemoryNode
+from quartet_server.catalog import SCHEMAS
 from quartet_server.cli import create, databases
 from quartet_server.cli.output import CommandError
 from quartet_server.records.engine import FOLDER
+from quartet_server.records.migrating import History, folder_of
 from quartet_server.records.preparing import held
 from quartet_server.records.revising import revision
 
@@ -113,3 +116,24 @@ def test_the_help_is_short_and_has_an_example(words: list[str], capsys: pytest.C
     text = capsys.readouterr().out
     assert "Example" in text
     assert len(text.splitlines()) < 45
+
+
+def test_a_running_node_is_asked_where_no_files_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    node = MemoryNode()
+    try:
+        code = create({})(["db", "status", "--endpoints", node.address, "-o", "json"])
+        rows = json.loads(capsys.readouterr().out)
+    finally:
+        node.close()
+    assert code == 0
+    assert {row["database"] for row in rows} == set(SCHEMAS)
+    for row in rows:
+        assert (row["healthy"], row["wal_mode"], row["foreign_keys"], row["queue"]) == (True, True, True, 0)
+        assert row["revision"] == History(row["database"], folder_of(row["database"])).head
+        assert set(row["tables"]) >= set(SCHEMAS[row["database"]].metadata.tables)
+
+
+def test_a_node_and_files_are_not_asked_at_once(tmp_path: Path) -> None:
+    with pytest.raises(CommandError) as refused:
+        create({})(["db", "status", "--endpoints", "127.0.0.1:1", "--data-dir", str(tmp_path)])
+    assert refused.value.exit_code == 2
