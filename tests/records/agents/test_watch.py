@@ -15,7 +15,7 @@ from harness.failures import reason_of
 from quartet.agents.v1 import messages_pb2, sessions_pb2, turn_calls_pb2, turns_pb2
 from quartet.agents.v1 import session_calls_pb2 as calls
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 SESSION, MOVED = calls.SESSION_EVENT_TYPE_SESSION, calls.SESSION_EVENT_TYPE_HEAD_MOVED
 MESSAGE, CALL = calls.SESSION_EVENT_TYPE_MESSAGE, calls.SESSION_EVENT_TYPE_TOOL_CALL
 STATUS = calls.SESSION_EVENT_TYPE_TURN_STATUS
@@ -27,7 +27,7 @@ async def watching(ledger: Ledger, **place: int) -> AsyncIterator[Any]:
     stream = ledger.calls.WatchSession(calls.WatchSessionRequest(session_label="mom", **place))
 
     async def read(count: int) -> list[calls.WatchSessionResponse]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             found = [await stream.read() for _ in range(count)]
         assert all(isinstance(one, calls.WatchSessionResponse) for one in found)
         return found  # type: ignore[return-value]
