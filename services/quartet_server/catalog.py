@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quartet_server.agents import schema as agents
+from quartet_server.events import rebuilding
 from quartet_server.events import schema as events
 from quartet_server.projects import schema as projects
 from quartet_server.records.crossing import Backfill, Reference
@@ -13,10 +14,14 @@ from quartet_server.records.schema import Schema
 SCHEMAS: dict[str, Schema] = {one.database: one for one in (agents.SCHEMA, events.SCHEMA, projects.SCHEMA)}
 """By the name of the service, which is the database's too."""
 
-REFERENCES: tuple[Reference, ...] = ()
+REFERENCES: tuple[Reference, ...] = (Reference("agents", "turns", "source_event_id", "events", "events"),)
 """Columns that name rows of other databases: what `quartet db check-references` looks at."""
 
-BACKFILLS: tuple[Backfill, ...] = ()
+BACKFILLS: tuple[Backfill, ...] = (
+    Backfill(
+        "events.derived", "events", "Derives threads, participants and attachments from the events.", rebuilding.step
+    ),
+)
 """Jobs that run over all rows of a zone: what `quartet db backfill` can do."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,12 +64,15 @@ class Ops:
 
     async def put(self, id_: str, number: int = 0, text: str = "t", *, database: str = "notes") -> None:
         """Insert a note into zone `default`."""
+        await self._insert(database, [{"zone": "default", "id": id_, "number": number, "text": text}])
+
+    async def put_all(self, texts: Mapping[str, str]) -> None:
+        """Insert notes with these ids and texts at once."""
+        await self._insert("notes", [{"zone": "default", "id": id_, "text": text} for id_, text in texts.items()])
+
+    async def _insert(self, database: str, rows: Sequence[Mapping[str, object]]) -> None:
         await self.databases.database(database).write(
-            "default",
-            lambda session: (
-                session.connection.execute(sa.insert(NOTE).values(zone="default", id=id_, number=number, text=text))
-                and None
-            ),
+            "default", lambda session: session.connection.execute(sa.insert(NOTE), rows) and None
         )
 
 

@@ -13,15 +13,14 @@ import sqlalchemy as sa
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc import aio
 from harness.homes import Home, Methods, called, homes, retried
+from harness.leaves import LEAVES, TREE, plant
 from harness.records import NOTES
 from harness.rpc import failure
 from quartet_server.cluster import zones
 from quartet_server.meta.times import timestamps
 from quartet_server.placement import moving, placed, rows
 from quartet_server.placement.wire import Sum
-from quartet_server.records.contract import Databases, Dialect, Session
-from quartet_server.records.fields import VectorType
-from quartet_server.records.schema import schema
+from quartet_server.records.contract import Databases, Session
 
 from raftmeta.metastore import Metastore
 
@@ -31,48 +30,6 @@ PATIENCE = 40.0
 now = timestamps(lambda: 1_700_000_000.0)
 
 
-def _tree(metadata: sa.MetaData) -> None:
-    """A table that refers to itself, one that refers to it, and a full-text index that triggers fill."""
-    sa.Table(
-        "leaves",
-        metadata,
-        sa.Column("zone", sa.Text, primary_key=True),
-        sa.Column("id", sa.Text, primary_key=True),
-        sa.Column("parent", sa.Text),
-        sa.Column("text", sa.Text, nullable=False),
-        sa.Column("weight", sa.Double),
-        sa.Column("bytes", sa.LargeBinary),
-        sa.Column("green", sa.Boolean, nullable=False),
-        sa.Column("vector", VectorType),
-        sa.Column("revision", sa.BigInteger, nullable=False),
-        sa.ForeignKeyConstraint(["zone", "parent"], ["leaves.zone", "leaves.id"]),
-    )
-    sa.Table(
-        "bugs",
-        metadata,
-        sa.Column("zone", sa.Text, primary_key=True),
-        sa.Column("leaf", sa.Text, primary_key=True),
-        sa.Column("number", sa.BigInteger, primary_key=True),
-        sa.ForeignKeyConstraint(["zone", "leaf"], ["leaves.zone", "leaves.id"], ondelete="CASCADE"),
-    )
-
-
-TREE = schema(
-    "tree",
-    owner="TreeService",
-    messages=(),
-    extra=_tree,
-    ddl={
-        Dialect.SQLITE: (
-            "CREATE VIRTUAL TABLE leaves_fts USING fts5(text, content='leaves')",
-            "CREATE TRIGGER leaves_ai AFTER INSERT ON leaves BEGIN"
-            " INSERT INTO leaves_fts(rowid, text) VALUES (new.rowid, new.text); END",
-            "CREATE TRIGGER leaves_ad AFTER DELETE ON leaves BEGIN"
-            " INSERT INTO leaves_fts(leaves_fts, rowid, text) VALUES ('delete', old.rowid, old.text); END",
-        )
-    },
-)
-LEAVES, BUGS = TREE.metadata.tables["leaves"], TREE.metadata.tables["bugs"]
 NOTE = NOTES.metadata.tables["notes"]
 
 
@@ -118,33 +75,6 @@ def _methods(databases: Databases) -> Methods:
     return {"Put": ("unary", put), "Search": ("unary", search), "Watch": ("server", watch)}
 
 
-async def _plant(node: Home, zone: str, count: int) -> None:
-    """Fill a zone: children before their parents in the order of keys, and every type of value."""
-
-    def work(session: Session) -> None:
-        leaves = [
-            {
-                "zone": zone,
-                "id": f"{count - i:05d}",
-                "parent": f"{count - (i - 1) // 2:05d}" if i else None,
-                "text": f"leaf {'oak' if i % 3 else 'elm'} {i}",
-                "weight": i / 7 if i % 2 else None,
-                "bytes": bytes([i % 256, 0, 255]),
-                "green": bool(i % 2),
-                "vector": b"\0\0\x80?\0\0\0@" if i % 5 == 0 else None,
-                "revision": i % 9 + 1,
-            }
-            for i in range(count)
-        ]
-        session.connection.execute(sa.insert(LEAVES), leaves)
-        session.connection.execute(
-            sa.insert(BUGS),
-            [{"zone": zone, "leaf": leaf["id"], "number": 2**40 + n} for n in (1, 2) for leaf in leaves],
-        )
-
-    await node.databases.database("tree").write(zone, work)
-
-
 async def _sums(node: Home, zone: str) -> dict[str, Sum]:
     return {
         one.table.name: await rows.whole(node.databases.database(one.database), zone, one.table)
@@ -176,7 +106,7 @@ async def test_everything_goes_with_a_zone_and_nothing_stays(store: Metastore, t
             for metadata in (RED, BLUE):
                 await called(near, "unary", "Put")(StringValue(value="first"), metadata=metadata)
             for zone in ("red", "blue"):
-                await _plant(n1, zone, 1203)
+                await plant(n1.databases.database("tree"), zone, 1203)
             before, others = await _sums(n1, "red"), await _sums(n1, "blue")
             assert before["leaves"].rows == 1203
             found = await called(near, "unary", "Search")(StringValue(value="elm"), metadata=RED)
@@ -222,7 +152,7 @@ async def test_a_zone_that_moves_is_read_and_not_written_until_the_move_is_stopp
         async with n1.channel() as channel:
             put, search = called(channel, "unary", "Put"), called(channel, "unary", "Search")
             await put(StringValue(value="first"), metadata=RED)
-            await _plant(n1, "red", 10)
+            await plant(n1.databases.database("tree"), "red", 10)
             await zones.move(store, "red", "n2", "m1", now())
 
             async def refused() -> bool:
@@ -270,7 +200,7 @@ async def test_no_row_is_lost_or_doubled_when_a_home_is_stopped_in_a_move_under_
         async with cluster.nodes["n3"].channel() as channel:
             put = called(channel, "unary", "Put")
             await called_at(cluster.nodes["n1"], "start")
-            await _plant(cluster.nodes["n1"], "red", 400)
+            await plant(cluster.nodes["n1"].databases.database("tree"), "red", 400)
             before = (await _sums(cluster.nodes["n1"], "red"))["leaves"]
             over = asyncio.Event()
 
@@ -318,7 +248,7 @@ async def test_what_arrived_otherwise_is_sent_again(
     """Something of the zone was on the other node already, of which nobody knew."""
     async with _cluster(store, tmp_path) as cluster:
         await called_at(cluster.nodes["n1"], "first")
-        await _plant(cluster.nodes["n1"], "red", 50)
+        await plant(cluster.nodes["n1"].databases.database("tree"), "red", 50)
         spoilt: list[bool] = []
         compare = moving._Trip._compare
 
@@ -342,7 +272,7 @@ async def test_what_arrived_otherwise_is_sent_again(
 async def test_a_zone_that_was_on_its_way_somewhere_moves_there_and_back(store: Metastore, tmp_path: Path) -> None:
     async with _cluster(store, tmp_path) as cluster:
         await called_at(cluster.nodes["n1"], "first")
-        await _plant(cluster.nodes["n1"], "red", 60)
+        await plant(cluster.nodes["n1"].databases.database("tree"), "red", 60)
         before = await _sums(cluster.nodes["n1"], "red")
         for number, home in enumerate(("n2", "n1", "n3", "n1")):
             await zones.move(store, "red", home, f"m{number}", now())

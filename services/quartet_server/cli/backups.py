@@ -38,7 +38,7 @@ def register(app: App) -> None:
         """Copy the databases of every node into DIRECTORY, a folder for each node, while they are in use.
 
         All of a node is as it was at one moment. With --key-file the files are encrypted (AES-256-GCM) on this machine. The
-        metadata of the cluster (files, settings, where zones live) is not in it: `etcdctl snapshot save` copies that.
+        metadata of the cluster (files, settings, where zones live) is not in it: `python -m raftmeta save` copies that.
 
         **Example**: `quartet backup /backup/monday --key-file /etc/quartet/backup.key`
         """

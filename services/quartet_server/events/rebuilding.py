@@ -9,11 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 from quartet.events.v1 import keeping_pb2 as pb
 
+from quartet_server.errors import PageTokenInvalid
 from quartet_server.events import deriving
 from quartet_server.events.appending import store
 from quartet_server.events.encoding import COLUMNS, ID
 from quartet_server.events.schema import ATTACHMENTS, EVENTS, PARTICIPANTS, THREADS
 from quartet_server.records.contract import Database, Session
+from quartet_server.records.crossing import Step
 from quartet_server.records.schema import ZONE, Record
 
 PAGE = 500
@@ -47,6 +49,21 @@ async def rebuild(database: Database, zone: str, *, dry_run: bool) -> AsyncGener
             yield _copy(told)
     told.done = True
     yield told
+
+
+def step(session: Session, after: str, _limit: int) -> Step:
+    """Mend a page of events, or behind them of threads: the job `events.derived`, of which `after` is the place.
+
+    Raises PageTokenInvalid where that is no place of this job.
+    """
+    phase, _, place = (after or "events:0").partition(":")
+    if phase == "threads":
+        threads, wrong, last = _threads(session, after=place, dry_run=False)
+        return Step(threads, wrong, "" if last is None else f"threads:{last}")
+    if phase != "events" or not (place.isascii() and place.isdigit() and len(place) < 19):
+        raise PageTokenInvalid("the resume token is no place of events.derived")
+    events, _people, _files, wrong, last_position = _events(session, position=int(place), dry_run=False)
+    return Step(events, wrong, f"events:{last_position}" if last_position >= 0 else "threads:")
 
 
 def _copy(told: pb.RebuildResponse) -> pb.RebuildResponse:

@@ -12,9 +12,9 @@ from typing import Any
 from quartet_server.importers.faults import UnfitError
 from quartet_server.importers.items import Json
 
-CONTENT = 1 << 20
+CONTENT = 700_000
 """Bytes of an event's text that are kept; what is beyond is counted in its metadata."""
-SOURCE_ID = 384
+SOURCE_ID = 380
 """Bytes of an event's id at its source."""
 NAME = 512
 """Bytes of other ids and names."""

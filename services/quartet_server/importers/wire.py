@@ -13,8 +13,8 @@ from quartet_server.importers.faults import UnfitError
 from quartet_server.importers.items import Attached, Called, Event, Json, Said, Session, Turn
 from quartet_server.importers.text import NAME, clean, fit_id, name
 
-LARGEST = 3 << 20
-"""Bytes of an event on the wire; a message of gRPC has 4 MiB."""
+LARGEST = 1_000_000
+"""Bytes of an event that the ledger takes."""
 SOURCE = "quartet"
 """Who imports, in the agents ledger."""
 _DIRECTIONS = {
@@ -71,6 +71,9 @@ def event(item: Event) -> event_pb2.Event:
         made.thread_id = item.thread_id
     if item.reply_to:
         made.reply_to = fit_id(item.reply_to, NAME)
+    if made.ByteSize() > LARGEST and item.metadata:  # what was said counts more than what surrounds it
+        short = {"metadata_dropped_bytes": made.metadata.ByteSize(), "thread_name": item.metadata.get("thread_name")}
+        made.metadata.CopyFrom(struct({key: value for key, value in short.items() if value is not None}))
     if (size := made.ByteSize()) > LARGEST:
         raise UnfitError(f"the event is {size:,} bytes long, more than {LARGEST:,}")
     return made

@@ -51,12 +51,12 @@ def _run(session: Session, job: Backfill, after: str, size: int) -> Step:
     return job.step(session, after, size)
 
 
-def _seal(job: Backfill, zone: str) -> bytes:
-    return hashlib.sha256(f"{job.name}\0{zone}".encode()).digest()[:_SEAL]
+def _seal(job: Backfill, zone: str, after: str) -> bytes:
+    return hashlib.sha256(f"{job.name}\0{zone}\0{after}".encode()).digest()[:_SEAL]
 
 
 def _sealed(after: str, job: Backfill, zone: str) -> str:
-    return base64.urlsafe_b64encode(_seal(job, zone) + after.encode()).decode()
+    return base64.urlsafe_b64encode(_seal(job, zone, after) + after.encode()).decode()
 
 
 def _opened(token: str, job: Backfill, zone: str) -> str:
@@ -68,6 +68,6 @@ def _opened(token: str, job: Backfill, zone: str) -> str:
         after = data[_SEAL:].decode()
     except (binascii.Error, UnicodeError):
         data, after = b"", ""
-    if data[:_SEAL] != _seal(job, zone) or not after:
+    if data[:_SEAL] != _seal(job, zone, after) or not after:
         raise PageTokenInvalid(f"this token is of no run of {job.name} in zone {zone}", field="resume_token")
     return after

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ from google.protobuf.message import Message
 from grpc import aio
 from quartet.cluster.peers.v1 import peers_pb2 as pb
 
+from quartet_server.placement import wire
 from quartet_server.placement.peers import Peer
 from quartet_server.placement.wire import Sum
 from quartet_server.placement_errors import ZoneHomeDown
@@ -40,7 +40,7 @@ class Receiver:
         """Have it store rows."""
         data = rows.SerializeToString(deterministic=True)
         first = pb.StoreRowsRequest(
-            zone=self._zone, move=self._move, late=late, digest=hashlib.sha256(data).digest(), rows=data[:PIECE]
+            zone=self._zone, move=self._move, late=late, digest=wire.digest(data), rows=data[:PIECE]
         )
 
         async def pieces() -> AsyncIterator[bytes]:

@@ -80,8 +80,12 @@ def _decoded(kind: sa.Column[Any], value: pb.Value, dialect: Dialect) -> Any:
     which = value.WhichOneof("kind")
     if which is None:
         return None
-    if which != "vector" or dialect is Dialect.SQLITE:
+    if which != "vector":
         return getattr(value, which)
+    if len(value.vector) % 4:
+        raise FieldInvalid.of("rows", f"a vector in {kind.name} has {len(value.vector)} bytes")
+    if dialect is Dialect.SQLITE:
+        return value.vector
     return floats.text(floats.unpack(value.vector), kind.name)
 
 
@@ -119,9 +123,14 @@ class Sum:
         return f"{self.rows} rows, {self.total.hex()}"
 
 
-def parse(data: bytes, digest: bytes) -> pb.Rows:
-    """Return the rows that bytes are. Raises RowsDamaged when they are not those of the digest, or no rows."""
-    if hashlib.sha256(data).digest() != digest:
+def digest(data: bytes) -> bytes:
+    """Return what goes with rows in bytes, to be held against what arrives."""
+    return hashlib.sha256(data).digest()
+
+
+def parse(data: bytes, sent: bytes) -> pb.Rows:
+    """Return the rows that bytes are. Raises RowsDamaged when they are not those that were `sent`, or no rows."""
+    if digest(data) != sent:
         raise RowsDamaged("rows arrived with other bytes than they were sent with")
     try:
         return pb.Rows.FromString(data)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from harness.ledger import EPOCH, Stub, append, batches, event, rebuilt
 from harness.records import Opening
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quartet.events.v1 import appending_pb2, derived_pb2, event_pb2, events_pb2_grpc, keeping_pb2
+from quartet_server.errors import PageTokenInvalid
 from quartet_server.events.deriving import fold, thread_row
 from quartet_server.events.encoding import COLUMNS, encode
+from quartet_server.events.rebuilding import step
 from quartet_server.events.schema import SCHEMA
 from quartet_server.events.service import start
 from quartet_server.records.contract import Session
@@ -150,3 +154,25 @@ def test_a_thread_is_the_same_from_two_batches_as_from_one(events: list[tuple[in
         assert sum(part[key].count for part in (first, second) if key in part) == total[-1]
         assert min(part[key].first_at for part in (first, second) if key in part) == total[7]
         assert max(part[key].last_at for part in (first, second) if key in part) == total[8]
+
+
+async def test_the_operators_job_derives_page_by_page_and_takes_no_other_place(opening: Opening) -> None:
+    database = await opening.database(SCHEMA)
+    ledger: Any = events_pb2_grpc.EventServiceStub(await opening.served(SCHEMA, start))
+    await append(ledger, [event(n, thread_id=f"t:{n % 7}") for n in range(600)])
+
+    def damage(session: Session) -> None:
+        for name in ("threads", "event_participants"):
+            session.connection.execute(SCHEMA.metadata.tables[name].delete())
+
+    await database.write("default", damage)
+    after, steps, changed = "", 0, 0
+    while after or not steps:
+        done = await database.write("default", partial(step, after=after, _limit=500))
+        after, steps, changed = done.after, steps + 1, changed + done.changed
+        assert steps < 10
+    assert changed == 607
+    assert (await rebuilt(ledger, dry_run=True)).differences == 0
+    for place in ("nowhere:1", "events:-1", "events:" + "9" * 40):
+        with pytest.raises(PageTokenInvalid):
+            await database.write("default", partial(step, after=place, _limit=500))

@@ -42,16 +42,16 @@ def tables(path: Path) -> set[str]:
 
 
 def test_all_of_a_cortex_database_arrives_once_and_is_proven(tmp_path: Path) -> None:
-    path, ledger = foreign.cortex_db(tmp_path / "cortex.db", more=1200), Keeping()
+    path, ledger = foreign.cortex_db(tmp_path / "cortex.db", more=700), Keeping()
     first = unified(path, ledger)
     assert first == {
         "documents": 1,
         "retrievals": 1,
         "watermarks": 2,
         "verified": True,
-        "source_events": 1205,
-        "ledger_events": 1205,
-        "by_adapter": {"imessage": [3, 3], "gmail": [1, 1], "skills": [1, 1], "cursor": [1200, 1200]},
+        "source_events": 705,
+        "ledger_events": 705,
+        "by_adapter": {"imessage": [3, 3], "gmail": [1, 1], "skills": [1, 1], "cursor": [700, 700]},
         "links": 3,
         "links_dangling": 0,
         "links_file": f"{path}.links.jsonl",

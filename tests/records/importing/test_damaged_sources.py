@@ -14,7 +14,7 @@ from quartet_server.importers.faults import WrongKindError
 from quartet_server.importers.items import Event
 from quartet_server.importers.mime import decoded
 
-ROUNDS = 60
+ROUNDS = 40
 
 
 def damaged(data: bytes, draw: random.Random) -> bytes:
@@ -53,9 +53,9 @@ def fit(items: list[object]) -> bool:
     return all(
         isinstance(item, Event) is False
         or (
-            0 < len(item.source_id.encode()) <= 384  # type: ignore[attr-defined]
+            0 < len(item.source_id.encode()) <= 380  # type: ignore[attr-defined]
             and "\x00" not in item.content.encode().decode()  # type: ignore[attr-defined]
-            and len(item.content.encode()) <= 1 << 20  # type: ignore[attr-defined]
+            and len(item.content.encode()) <= 700_000  # type: ignore[attr-defined]
             and abs(item.timestamp) < 253_402_300_800_000_000  # type: ignore[attr-defined]
             and len(item.thread_id.encode()) <= 512  # type: ignore[attr-defined]
         )

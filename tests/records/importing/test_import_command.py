@@ -115,7 +115,7 @@ def importing(node: MemoryNode, *arguments: str | Path) -> Iterator[subprocess.P
 
 
 def test_an_import_that_was_killed_is_completed_by_the_next(node: MemoryNode, quartet: Run, tmp_path: Path) -> None:
-    log, lines = tmp_path / "a.jsonl", 3000
+    log, lines = tmp_path / "a.jsonl", 2000
     with log.open("w") as file:
         for n in range(lines):
             file.write(json.dumps({"id": f"n{n}", "ts": 1_769_904_000_000 + n, "session_id": "s"}) + "\n")

@@ -7,9 +7,10 @@ import pytest
 from harness.importing import ME, source
 from harness.keeping import Keeping
 from quartet import Unavailable
-from quartet_server.importers import times
+from quartet_server.importers import times, wire
 from quartet_server.importers.contract import Options
-from quartet_server.importers.faults import Faults
+from quartet_server.importers.faults import Faults, UnfitError
+from quartet_server.importers.items import Attached, Event
 from quartet_server.importers.kinds import KINDS
 from quartet_server.importers.ledger import Ledger
 from quartet_server.importers.loading import Loader, Plan
@@ -72,6 +73,18 @@ def test_events_that_are_refused_are_told_and_the_others_of_their_batch_stored(t
         {"where": "nexus:n5", "reason": "no [FIELD_INVALID]"},
         {"where": "nexus:n40", "reason": "no [FIELD_INVALID]"},
     ]
+
+
+def test_an_event_that_is_too_large_loses_what_surrounds_it_and_then_is_refused() -> None:
+    event = Event("s", "1", 0, "inbound", "c", "i", content="x" * 700_000)
+    event.metadata = {"thread_name": "t", "long": ["y" * 60_000] * 10}
+    made = wire.event(event)
+    assert made.content == event.content
+    assert dict(made.metadata)["thread_name"] == "t"
+    assert made.metadata.fields["metadata_dropped_bytes"].number_value > 600_000
+    event.attachments = [Attached(str(n), filename="z" * 1000) for n in range(1000)]
+    with pytest.raises(UnfitError, match="bytes long"):
+        wire.event(event)
 
 
 def test_what_is_older_than_asked_for_is_left_out_and_found_by_a_later_run(tmp_path: Path) -> None:

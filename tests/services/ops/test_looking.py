@@ -65,8 +65,7 @@ async def test_a_database_that_is_not_there_is_not_found(ops: Ops, method: str) 
 
 
 async def test_rows_that_name_what_another_database_does_not_have_are_found(ops: Ops) -> None:
-    for i in range(1203):
-        await ops.put(f"n{i}", text=f"o{i % 5}" if i else "")
+    await ops.put_all({f"n{i}": f"o{i % 5}" if i else "" for i in range(1203)})
     for i in range(4):
         await ops.put(f"o{i}", database="others")
     found = [told async for told in ops.stub.CheckReferences(pb.CheckReferencesRequest())]
