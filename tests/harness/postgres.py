@@ -25,7 +25,16 @@ USER = "quartet"
 """Whom nodes connect as: the owner of the databases, and no superuser."""
 _INSTALLED = "pginstall18"
 _STARTUP = 60.0
-_GUARD = '"$@" </dev/null >"$DIR/log" 2>&1 & cat >/dev/null; kill -INT $!; wait $!; rm -rf "$DIR"'
+_GUARD = """
+trap : TERM
+{ "$BIN/initdb" -D "$DIR/data" -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync --no-instructions &&
+  exec "$BIN/postgres" -D "$DIR/data" -k "$DIR" "$@"; } </dev/null >"$DIR/log" 2>&1 &
+cat >/dev/null
+kill -TERM 0
+kill -INT $!
+wait
+rm -rf "$DIR"
+"""
 _SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
@@ -104,20 +113,12 @@ def _started() -> Path:
         package = _reachable(package, folder)
         for one in [folder, *folder.rglob("*")]:
             os.chown(one, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
-    binaries = package / _INSTALLED / "bin"
-    # fmt: off
-    subprocess.run(
-        [binaries / "initdb", "-D", folder / "data", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C",
-         "--no-sync", "--no-instructions"],
-        check=True, capture_output=True, cwd="/", timeout=_STARTUP, **other,
-    )
-    # fmt: on
     settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
     guard = subprocess.Popen(
-        ["sh", "-c", _GUARD, "sh", binaries / "postgres", "-D", folder / "data", "-k", folder, *settings],
+        ["sh", "-c", _GUARD, "sh", *settings],
         stdin=subprocess.PIPE,
         cwd="/",
-        env={**os.environ, "DIR": str(folder)},
+        env={**os.environ, "DIR": str(folder), "BIN": str(package / _INSTALLED / "bin")},
         start_new_session=True,
         **other,
     )

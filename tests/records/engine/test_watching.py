@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness.records import NOTES, TABLE, Opening
@@ -13,8 +14,6 @@ from quartet_server.records.metrics import RecordsCollector, Watched
 from quartet_server.records.preparing import prepare_sqlite
 from quartet_server.records.sqlite import SqliteDatabase
 from quartet_server.records.watching import KINDS, MAX_LOGGED, Watch, kind_of
-from structlog import wrap_logger
-from structlog.testing import LogCapture
 
 
 @pytest.mark.parametrize(
@@ -36,38 +35,50 @@ def test_the_kind_of_a_statement_is_its_first_word(statement: str, kind: str) ->
     assert kind_of(statement) == kind
 
 
+class Log:
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.entries: list[dict[str, Any]] = []
+
+    def info(self, event: str, **facts: object) -> None:
+        self.entries.append({"event": event, **facts})
+
+    warning = info
+
+
 @pytest.fixture
-def logs() -> LogCapture:
+def logs() -> Log:
     """What was logged."""
-    return LogCapture()
+    return Log()
 
 
-def test_only_slow_statements_are_logged_unless_all_are(logs: LogCapture) -> None:
-    log = wrap_logger(None, processors=[logs])
-    watch = Watch("notes", slow_seconds=0.5, log=log)
+def test_only_slow_statements_are_logged_unless_all_are(logs: Log) -> None:
+    watch = Watch("notes", slow_seconds=0.5, log=logs)
     watch("SELECT fast", 0.49)
     watch("SELECT\n   slow", 0.5)
-    Watch("notes", debug=True, log=log)("SELECT any", 0.0)
-    Watch("notes", log=log)("SELECT none", 1000.0)
+    Watch("notes", debug=True, log=logs)("SELECT any", 0.0)
+    Watch("notes", log=logs)("SELECT none", 1000.0)
     assert [(one["event"], one["statement"], one["milliseconds"]) for one in logs.entries] == [
         ("slow statement", "SELECT slow", 500.0),
         ("statement", "SELECT any", 0.0),
     ]
 
 
-def test_what_is_logged_has_an_end_and_no_zone(logs: LogCapture) -> None:
-    watch = Watch("notes", debug=True, log=wrap_logger(None, processors=[logs]))
+def test_what_is_logged_has_an_end_and_no_zone(logs: Log) -> None:
+    watch = Watch("notes", debug=True, log=logs)
     watch("SELECT " + "x" * 10_000, 0.0)
     watch("BEGIN; SELECT set_config('quartet.zone', 'secret', true)", 0.0)
     assert len(str(logs.entries[0]["statement"])) == MAX_LOGGED
     assert logs.entries[1]["statement"] == "BEGIN"
 
 
-async def test_metrics_count_writes_groups_and_statements(tmp_path: Path, logs: LogCapture) -> None:
+async def test_metrics_count_writes_groups_and_statements(tmp_path: Path, logs: Log) -> None:
     def put(session: Session) -> None:
         session.connection.execute(TABLE.insert().values(zone=session.zone, id="k", text="secret"))
 
-    watch = Watch("notes", debug=True, log=wrap_logger(None, processors=[logs]))
+    watch = Watch("notes", debug=True, log=logs)
     registry = CollectorRegistry()
     prepare_sqlite(tmp_path / "notes.db", NOTES)
     database = SqliteDatabase(
