@@ -39,6 +39,7 @@ BARS = (
     Bar("get, 1 client", NOTHING, 2.0, slower=True),
     Bar("search, 100,000 events", BARE, 1.5, slower=True, plus=NOTHING),
 )
+ALONE, FLOODED = "append, 200 a second", "append, 200 a second, agents flooded"
 FLAT = 1.5
 """How much more the rows behind a million may cost than the first ten thousand."""
 
@@ -93,6 +94,12 @@ def _table(database: str, found: Mapping[tuple[str, str], Sequence[Row]]) -> str
             told += f"; on our own server: {_cell(own)}"
         lines.append(f"| {workload} | {_cell(found.get((workload, OURS), ()))} | {told} | {ratio} | {wanted} |")
     lines += _flatness(found)
+    if (alone := found.get((ALONE, OURS), ())) and (flooded := found.get((FLOODED, OURS), ())):
+        before, after = _median(alone, "p99"), _median(flooded, "p99")
+        lines += [
+            "",
+            f"Beside a flood of turns on agents, the 99th percentile of appends: {before:.1f} -> {after:.1f} ms, {after / before:.2f}x.",
+        ]
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import eventload
+import flooding
 import grpc
 import recordbars
 import session
@@ -213,6 +214,14 @@ async def reading(place: Place, system: System, stub: EventServiceAsyncStub) -> 
     await repeated(place, system, "search, 100,000 events", "calls", 1, searched)
 
 
+async def beside_agents(place: Place, system: System, channel: grpc.aio.Channel) -> None:
+    """What a flood on another database of the node does to the ledger."""
+    for workload, flooded in ((recordbars.ALONE, False), (recordbars.FLOODED, True)):
+        row = place.row(OURS, workload, "events")
+        await flooding.paced(channel, row, place.options.seconds, flooded=flooded)
+        place.add(row)
+
+
 async def growing(place: Place, system: System, stub: EventServiceAsyncStub, size: int) -> None:
     """What the last 10,000 rows cost as the ledger grows."""
     there, step = 0, SIZES[0]
@@ -237,6 +246,8 @@ async def on_node(place: Place, *loads: Callable[[Place, System, EventServiceAsy
     ):
         for load in loads:
             await load(place, node, EventServiceStub(channel))
+        if loads[0] is unary:
+            await beside_agents(place, node, channel)
     _empty(place.folder)
 
 

@@ -92,6 +92,7 @@ class Interpreter:
         if (
             not self._alarms[writer.space]
             and (puts := plain.guarded_puts(request)) is not None
+            and plain.leases_exist(writer, puts)
             and txns.holds(self._view, writer.space, request, writer.state.current)
         ):
             return plain.txn_answer(plain.run_plain(writer, puts), len(puts))

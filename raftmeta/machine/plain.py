@@ -6,6 +6,8 @@ does; whatever looks unusual is left to that path.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine.applied import Change
 from raftmeta.machine.checks import MAX_TXN_OPS
@@ -15,6 +17,7 @@ from raftmeta.store.layout import PREFIX
 from raftmeta.store.plain import PlainPut
 
 _KEY, _VALUE, _SUCCESS, _PUT = 0x0A, 0x12, 0x12, 0x12  # tags of PutRequest 1 and 2, TxnRequest 2, RequestOp 2
+_LEASE, _LONGEST_LEASE = b"\x18", 10  # tag of PutRequest 3, and it with a positive number
 
 
 def plain_put(request: pb.PutRequest) -> PlainPut | None:
@@ -52,11 +55,12 @@ def guarded_puts(request: pb.TxnRequest) -> list[PlainPut] | None:
     for op in request.failure:
         if op.WhichOneof("request") != "request_range" or not op.request_range.key or op.request_range.sort_target:
             return None
-    return read_puts(pb.TxnRequest(success=request.success).SerializeToString())
+    return read_puts(pb.TxnRequest(success=request.success).SerializeToString(), leased=True)
 
 
-def read_puts(data: bytes) -> list[PlainPut] | None:
-    """Return what `plain_puts` does of a transaction in bytes, also of a client's; never raises.
+def read_puts(data: bytes, *, leased: bool = False) -> list[PlainPut] | None:
+    """Return what `plain_puts` does of a transaction in bytes, also of a client's; never raises. With `leased` puts may name
+    a lease, of which nobody has asked yet whether it exists.
 
     Reading a put's fields through its message takes twice as long, and a call per put half as long again. Whoever writes the bytes
     otherwise than protobuf does (known fields first and in order, none at its default) is not taken for plain.
@@ -104,9 +108,12 @@ def read_puts(data: bytes) -> list[PlainPut] | None:
                     return None
                 length = length & 0x7F | data[body] << 7
                 body += 1
-            if body + length != stop:
-                return None
-            puts.append((data[first:last], data[at:last], data[last + 1 : stop]))
+            lease, rest = 0, body + length
+            if rest != stop:
+                lease = _lease(data[rest:stop]) if leased else 0
+                if not lease:
+                    return None
+            puts.append((data[first:last], data[at:last], data[last + 1 : rest], lease))
             at = stop
     except IndexError:  # cut short
         return None
@@ -136,7 +143,21 @@ def _pieces(data: bytes, at: int, stop: int) -> PlainPut | None:
         body += 1
     if body + length != stop:  # a lease or an option, or a field that nobody knows
         return None
-    return data[first:last], data[at:last], data[last + 1 : stop]
+    return data[first:last], data[at:last], data[last + 1 : stop], 0
+
+
+@lru_cache(64)  # a node's requests share one
+def _lease(data: bytes) -> int:
+    """Return the lease that the end of a PutRequest names; 0 when it says anything else."""
+    if data[:1] != _LEASE:
+        return 0
+    lease = pb.PutRequest.FromString(data).lease if len(data) <= _LONGEST_LEASE else 0
+    return lease if lease > 0 and data[1:] == varint(lease) else 0
+
+
+def leases_exist(writer: SpaceWriter, puts: list[PlainPut]) -> bool:
+    """Tell whether there are the leases that puts name."""
+    return all(writer.view.lease(writer.space, lease) is not None for lease in {put[3] for put in puts} - {0})
 
 
 def run_plain(writer: SpaceWriter, puts: list[PlainPut]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from raftmeta.errors import Fault, MetastoreError
@@ -11,6 +12,7 @@ from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine.ranges import encode_range, find, read_range, revisions
 from raftmeta.machine.wire import varint
 from raftmeta.machine.writes import SpaceWriter
+from raftmeta.store.layout import Slot
 from raftmeta.store.view import SpaceState, View
 
 _ABSENT = kv.KeyValue()
@@ -134,6 +136,12 @@ def _operations(path: Path) -> Iterator[tuple[str | None, pb.RequestOp]]:
 
 def _holds(view: View, space: int, compare: pb.Compare, current: int) -> bool:
     """Compare every key of the range, stopping at the first that does not hold; an absent key counts as all zeros."""
+    if not compare.range_end and compare.target in _IN_SLOT:  # of one key the index has all but the value
+        slot = view.slot(space, compare.key)
+        if slot is None or slot.main <= current:
+            has, wanted = _IN_SLOT[compare.target]
+            left = has(slot) if slot is not None and slot.alive else 0
+            return _stands(compare.result, left, wanted(compare))
     empty = True
     for revision in revisions(view, space, compare.key, compare.range_end, current):
         empty = False
@@ -164,13 +172,26 @@ def _holds_for(compare: pb.Compare, item: kv.KeyValue) -> bool:
         else:
             left = right = 0  # a target nobody knows equals whatever it is compared with
         sign = (left > right) - (left < right)
-    result = compare.result
+    return _stands(compare.result, sign, 0)
+
+
+def _stands(result: pb.Compare.CompareResult.ValueType, left: int, right: int) -> bool:
+    """Tell whether `left` compares with `right` as demanded; a demand that nobody knows is met."""
     if result == pb.Compare.EQUAL:
-        return sign == 0
+        return left == right
     if result == pb.Compare.NOT_EQUAL:
-        return sign != 0
+        return left != right
     if result == pb.Compare.GREATER:
-        return sign > 0
+        return left > right
     if result == pb.Compare.LESS:
-        return sign < 0
+        return left < right
     return True
+
+
+_IN_SLOT: dict[int, tuple[Callable[[Slot], int], Callable[[pb.Compare], int]]] = {
+    pb.Compare.VERSION: (attrgetter("version"), attrgetter("version")),
+    pb.Compare.CREATE: (attrgetter("created"), attrgetter("create_revision")),
+    pb.Compare.MOD: (attrgetter("main"), attrgetter("mod_revision")),
+    pb.Compare.LEASE: (attrgetter("lease"), attrgetter("lease")),
+}
+"""What is compared of a key that its index row has: where it is there, and where what it is compared with is."""

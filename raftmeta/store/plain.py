@@ -16,14 +16,14 @@ from raftmeta.store.view import SpaceTables
 
 MOST = 128
 
-PlainPut = tuple[bytes, bytes, bytes]
-"""(key of at most PREFIX bytes, KeyValue's field of it, length and bytes of KeyValue's value, which is not empty)."""
+PlainPut = tuple[bytes, bytes, bytes, int]
+"""(key of at most PREFIX bytes, KeyValue's field of it, length and bytes of KeyValue's value, which is not empty, lease or 0)."""
 
 Written = tuple[bytes, bool, bytes]
 """(key, whether it was not alive before, KeyValue bytes)."""
 
 _SUBS = tuple(b"_" + sub.to_bytes(8, "big") for sub in range(MOST))  # second halves of a revision
-_CREATED, _VERSION = "create_revision", "version"
+_CREATED, _VERSION, _LEASE = "create_revision", "version", "lease"
 
 
 def write_plain(
@@ -36,7 +36,7 @@ def write_plain(
     space: int,
     flips: list[Flip],
 ) -> list[Written]:
-    """Write up to MOST puts of different keys, all without leases, at a main revision that nothing was written at.
+    """Write up to MOST puts of different keys, whose leases exist, at a main revision that nothing was written at.
 
     The same rows as from `WriteView.put`, and the same memory counted. It is one function since calls, and values
     put into classes and taken out again, were four fifths of the time.
@@ -52,7 +52,7 @@ def write_plain(
     written: list[Written] = []
     between = SPACING - 1
     size = number = 0
-    for key, key_field, value in puts:
+    for key, key_field, value, lease in puts:
         older = slot_rows.get(key)  # the newest version counts: only this step can have written after the last one
         data: bytes | None
         if older is not None:
@@ -69,11 +69,11 @@ def write_plain(
                 data = get(key, None, handle)
         revision = half + _SUBS[number]
         if data is None:
-            alive, key_id, superseded = 0, new_id(main, number), NO_REVISION
+            alive, key_id, superseded, held = 0, new_id(main, number), NO_REVISION, 0
         else:
-            alive, superseded, created, version, lease, key_id = unpack(data)
-            if lease:
-                front.set(tables.attached, lease_key(lease) + key_id, None, step)
+            alive, superseded, created, version, held, key_id = unpack(data)
+            if held and held != lease:
+                front.set(tables.attached, lease_key(held) + key_id, None, step)
             if not version & between:  # in_history
                 # neither this row nor the record's was there before: a revision is superseded once
                 row = key_id + superseded
@@ -86,11 +86,15 @@ def write_plain(
             created, version = main, 1
             flips.append((space, key, 1))
         item = b"".join((key_field, _field(_CREATED, created), modified, _field(_VERSION, version), b"*", value))
+        if lease:
+            item += _field(_LEASE, lease)
+            if lease != held:
+                front.set(tables.attached, lease_key(lease) + key_id, key, step)
         origin = key_id + superseded
         record = b"".join((origin, crc(b"".join((revision, origin, item))).to_bytes(4, "big"), item))
         fresh_record(revision)
         record_rows[revision] = (step, record, None)
-        slot = pack(1, revision, created, version, 0, key_id)
+        slot = pack(1, revision, created, version, lease, key_id)
         if len(item) <= COPIED:
             slot += item
         slot_rows[key] = (step, slot, older)

@@ -52,7 +52,7 @@ class WriteView(View):
         self._set_slot(space, key, old, new, value)
 
     def put_plain(self, space: int, main: int, puts: Iterable[PlainPut]) -> list[Written]:
-        """Write up to 128 puts of different keys without leases at a new main revision: `put` for each, but quicker."""
+        """Write up to 128 puts of different keys, whose leases exist, at a new main revision: `put` for each, but quicker."""
         tables = self.tables.spaces[space]
         return write_plain(self.txn, tables, self._buffers, self._step, main, puts, space, self.flips)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf.struct_pb2 import Struct
 from quartet.agents.v1 import agents_pb2_grpc, contents_pb2, messages_pb2, sessions_pb2, turn_calls_pb2, turns_pb2
@@ -13,12 +14,6 @@ if TYPE_CHECKING:
     from quartet.agents.v1.agents_pb2_grpc import AgentServiceAsyncStub
 
 USER, ASSISTANT = messages_pb2.MESSAGE_ROLE_USER, messages_pb2.MESSAGE_ROLE_ASSISTANT
-
-
-def stub(channel: aio.Channel) -> AgentServiceAsyncStub:
-    """Return a stub of the agents ledger."""
-    made: AgentServiceAsyncStub = agents_pb2_grpc.AgentServiceStub(channel)
-    return made
 
 
 def said(content: str, role: messages_pb2.MessageRole.ValueType = USER, **more: Any) -> contents_pb2.MessageContents:
@@ -38,24 +33,34 @@ def structure(**values: Any) -> Struct:
     return made
 
 
+class _InZone:
+    """A stub whose calls are of one zone."""
+
+    def __init__(self, channel: aio.Channel, zone: str) -> None:
+        self._stub = agents_pb2_grpc.AgentServiceStub(channel)
+        self._metadata = (("quartet-zone", zone),)
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(getattr(self._stub, name), metadata=self._metadata)
+
+
 class Ledger:
     """The agents ledger as tests speak to it, in one zone."""
 
-    def __init__(self, channel: aio.Channel, zone: str = "default") -> None:
+    def __init__(self, channel: aio.Channel, zone: str) -> None:
         """Call over `channel` in `zone`."""
-        self.calls = stub(channel)
-        self.metadata = (("quartet-zone", zone),)
+        self.calls = cast("AgentServiceAsyncStub", _InZone(channel, zone))
 
     async def session(self, label: str = "mom", **fields: Any) -> sessions_pb2.Session:
         """Make a session."""
         session = sessions_pb2.Session(label=label, **fields)
         request = session_calls.CreateSessionRequest(session=session)
-        return await self.calls.CreateSession(request, metadata=self.metadata)
+        return await self.calls.CreateSession(request)
 
     async def head(self, label: str = "mom") -> str:
         """Return the turn at which a session is; empty for none."""
         request = session_calls.GetSessionRequest(label=label)
-        return (await self.calls.GetSession(request, metadata=self.metadata)).thread_id
+        return (await self.calls.GetSession(request)).thread_id
 
     async def append(
         self,
@@ -68,7 +73,7 @@ class Ledger:
         request = turn_calls_pb2.AppendTurnRequest(
             session_label=label, contents=contents or exchange(), expected_head=expected_head, request_id=request_id
         )
-        return await self.calls.AppendTurn(request, metadata=self.metadata)
+        return await self.calls.AppendTurn(request)
 
     async def start(
         self, label: str = "mom", contents: contents_pb2.TurnContents | None = None
@@ -76,4 +81,4 @@ class Ledger:
         """Begin a turn, with a question if nothing else is said."""
         contents = contents or contents_pb2.TurnContents(messages=[said("why?")])
         request = turn_calls_pb2.StartTurnRequest(session_label=label, contents=contents)
-        return await self.calls.StartTurn(request, metadata=self.metadata)
+        return await self.calls.StartTurn(request)

@@ -29,7 +29,7 @@ async def mkdir(tree: Tree, zone: str, request: pb.MkdirRequest, claim: Claim | 
     await tree.ensure(zone)
 
     async def build(snapshot: Snapshot) -> Plan[pb.Entry]:
-        walk = await Resolver(zone, snapshot).walk(path)
+        walk = await Resolver(zone, snapshot).walk(path, new=snapshot.hopeful and not request.parents)
         if walk.complete:
             if not request.parents or walk.type != records.DIRECTORY or request.if_none_match:
                 raise FileExists(f"{path} exists", path=str(path))
@@ -71,7 +71,7 @@ async def create_file(tree: Tree, zone: str, request: pb.CreateFileRequest, clai
     async def build(snapshot: Snapshot) -> Plan[pb.Entry]:
         if path.is_root:
             raise RootFixed("the root is a directory", path="/")
-        walk = await Resolver(zone, snapshot).walk(path)
+        walk = await Resolver(zone, snapshot).walk(path, new=snapshot.hopeful and not request.overwrite)
         if walk.complete:
             if not request.overwrite:
                 raise FileExists(f"{path} exists", path=str(path))

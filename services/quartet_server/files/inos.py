@@ -25,6 +25,10 @@ class Inos:
 
     async def take(self, zone: str, count: int) -> range:
         """Return `count` numbers, at most 10,000, in ascending order. Raises Contention, MetastoreError."""
+        free = self._free.get(zone, range(0))
+        if len(free) >= count:
+            self._free[zone] = free[count:]
+            return free[:count]
         async with self._locks.setdefault(zone, asyncio.Lock()):
             free = self._free.get(zone, range(0))
             if len(free) < count:

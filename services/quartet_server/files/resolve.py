@@ -126,12 +126,15 @@ class Resolver:
             self._base = await principals.base(self._zone, self.snapshot)
         return self._base
 
-    async def walk(self, path: Path) -> Walk:
-        """Look one path up; never raises for a path that leads to nothing."""
-        return (await self.walks([path]))[0]
+    async def walk(self, path: Path, *, new: bool = False) -> Walk:
+        """Look one path up; never raises for a path that leads to nothing. `new` as in `walks`."""
+        return (await self.walks([path], new=new))[0]
 
-    async def walks(self, paths: Sequence[Path]) -> list[Walk]:
-        """Look paths up together: one round of reads per level, however many paths there are. Raises PrincipalRootLost."""
+    async def walks(self, paths: Sequence[Path], *, new: bool = False) -> list[Walk]:
+        """Look paths up together: one round of reads per level, however many paths there are. Raises PrincipalRootLost.
+
+        With `new` the last component is not read, but taken not to exist unless it is known to: for who compares that.
+        """
         await self.snapshot.fix()
         await self.base()
         while True:
@@ -139,7 +142,7 @@ class Resolver:
             for path in paths:
                 walk, unknown = self.follow(path)
                 walks.append(walk)
-                if unknown is not None:
+                if unknown is not None and not (new and len(walk.steps) == len(path.names) - 1):
                     wanted[keys.dentry(self._zone, *unknown)] = unknown
             if not wanted:
                 return walks

@@ -13,11 +13,13 @@ from google.protobuf.message import Message
 
 from quartet_server.errors import Contention, QuartetError, RequestTooLarge
 from quartet_server.meta import ops
+from quartet_server.meta.company import Company
 from quartet_server.meta.gates import Gates
-from quartet_server.meta.joint import Counts, Joint, Written
+from quartet_server.meta.joint import Counts, Joint
 from quartet_server.meta.ledger import Claim, LedgerLease
 from quartet_server.meta.recent import Recent
 from quartet_server.meta.snapshot import Snapshot
+from quartet_server.meta.together import Written
 from raftmeta.errors import Fault, MetastoreError
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.metastore import Metastore
@@ -68,6 +70,7 @@ class Mutator:
         self._pause = pause
         self.gates = Gates()
         self._joint = Joint(store, lease, self.gates)
+        self._company = Company(store, lease)
 
     async def run(
         self, answer: type[Answer], build: Callable[[Snapshot], Awaitable[Plan[Answer]]], claim: Claim | None
@@ -80,49 +83,59 @@ class Mutator:
 
         Raises what `build` raises, RequestIdReused, RequestTooLarge, Contention after ten attempts, MetastoreError.
         """
-        async with AsyncExitStack() as stack:
-            return await self._run(answer, build, claim, stack)
-
-    async def _run(
-        self,
-        answer: type[Answer],
-        build: Callable[[Snapshot], Awaitable[Plan[Answer]]],
-        claim: Claim | None,
-        stack: AsyncExitStack,
-    ) -> tuple[Answer, int]:
+        stack: AsyncExitStack | None = None
         held: set[bytes] = set()
-        for attempt in range(ATTEMPTS):
-            snapshot = Snapshot(self._store, serializable=attempt == 0, recent=self._recent)
-            try:
-                plan = await build(snapshot)
-                if (
-                    plan.counts is not None
-                    and not held
-                    and (revision := await self._joint.run(plan, plan.counts, claim))
-                ):
-                    return plan.answer, revision
-                if not held.issuperset(plan.gates):
-                    await stack.aclose()  # all anew, in their order: who waits for one must not hold a later one
-                    held.update(plan.gates)
-                    await stack.enter_async_context(self.gates.passed(held))
-                    snapshot = Snapshot(self._store, serializable=attempt == 0, recent=self._recent)
+        try:
+            for attempt in range(ATTEMPTS):
+                snapshot = Snapshot(self._store, serializable=attempt == 0, recent=self._recent)
+                try:
                     plan = await build(snapshot)
-            except QuartetError:
-                if attempt == 0:
-                    continue
-                told = await self.told(claim, answer)
-                if told is None:
-                    raise
-                return told
-            if not plan.operations:
-                if attempt == 0:
-                    continue
-                return await self.told(claim, answer) or (plan.answer, snapshot.revision)
-            if (done := await self._commit(plan, claim)) is not None:
-                return done
-            if attempt:
-                await self._pause(self._jitter() * 0.002 * 2**attempt)
-        raise Contention(f"other writers came in between {ATTEMPTS} times")
+                    if (
+                        plan.counts is not None
+                        and not held
+                        and (revision := await self._joint.run(plan, plan.counts, claim))
+                    ):
+                        return plan.answer, revision
+                    if not held.issuperset(plan.gates):
+                        if stack is not None:
+                            await (
+                                stack.aclose()
+                            )  # all anew, in their order: who waits for one must not hold a later one
+                        stack = AsyncExitStack()
+                        held.update(plan.gates)
+                        await stack.enter_async_context(self.gates.passed(held))
+                        snapshot = Snapshot(self._store, serializable=attempt == 0, recent=self._recent)
+                        plan = await build(snapshot)
+                except QuartetError:
+                    if attempt == 0:
+                        continue
+                    told = await self.told(claim, answer)
+                    if told is None:
+                        raise
+                    return told
+                if not plan.operations:
+                    if attempt == 0:
+                        continue
+                    return await self.told(claim, answer) or (plan.answer, snapshot.revision)
+                accompanied = not attempt and not plan.gates
+                if accompanied and self._company.under_way and (revision := await self._company.join(plan, claim)):
+                    return plan.answer, revision
+                if (done := await (self._leading if accompanied else self._commit)(plan, claim)) is not None:
+                    return done
+                if attempt:
+                    await self._pause(self._jitter() * 0.002 * 2**attempt)
+            raise Contention(f"other writers came in between {ATTEMPTS} times")
+        finally:
+            if stack is not None:
+                await stack.aclose()
+
+    async def _leading(self, plan: Plan[Answer], claim: Claim | None) -> tuple[Answer, int] | None:
+        """Do as `_commit`, while others wait to go together."""
+        self._company.begin()
+        try:
+            return await self._commit(plan, claim)
+        finally:
+            self._company.end()
 
     async def _commit(self, plan: Plan[Answer], claim: Claim | None) -> tuple[Answer, int] | None:
         """Try the plan once; None when something changed since it was built."""

@@ -22,6 +22,8 @@ class Snapshot:
 
     Attributes:
         revision: The revision shown; 0 until the first read when none was asked for.
+        hopeful: It was to take what this node has for the newest: what it shows, and what is missing from it, is only believed when
+            comparisons say so.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Snapshot:
         self._store = store
         self._recent = recent if not revision else None
         self._serializable = serializable or revision > 0
+        self.hopeful = serializable
         self.revision = revision
 
     async def get(self, keys: Sequence[bytes]) -> dict[bytes, KeyValue]:

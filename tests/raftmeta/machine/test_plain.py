@@ -14,14 +14,16 @@ from harness.operations import Operations
 from raftmeta.consensus.contract import Entry
 from raftmeta.etcd import rpc_pb2 as pb
 from raftmeta.machine import Machine, checks, plain
+from raftmeta.machine.writes import SpaceWriter
 from raftmeta.store import Store
 from raftmeta.store.buffer import Buffer
 from raftmeta.store.layout import PREFIX
+from raftmeta.store.plain import PlainPut
 from raftmeta.v1 import command_pb2
 
 KEYS = [b"k%d" % number for number in range(30)] + [b"k" * 127, b"k" * 128, b"k" * PREFIX, b"k" * (PREFIX + 1), b"\0"]
 VALUES = (b"", b"v", b"v" * 127, b"v" * 128, b"v" * 900, b"v" * 1_100, b"v" * 16_383, b"v" * 16_384)
-LEASE = 5
+LEASE, LARGE = 5, (1 << 63) - 1
 
 
 def put_request(dice: random.Random, key: bytes) -> pb.PutRequest:
@@ -68,6 +70,11 @@ def guard(dice: random.Random, request: pb.TxnRequest) -> None:
             request.failure.add().request_range.key = compare.key
     if dice.random() < 0.05:
         request.failure.add().request_range.sort_target = 77  # type: ignore[assignment]
+    if dice.random() < 0.4:  # what such a service writes, and the record of a request id
+        del request.success[:]
+        for key in dice.sample(KEYS[:30], 3):
+            request.success.add(request_put=pb.PutRequest(key=key, value=b"v"))
+        request.success[2].request_put.lease = dice.choice((LEASE, LEASE, LEASE, LEASE, LARGE, 6, -1))
 
 
 def batch(dice: random.Random, operations: Operations) -> list[command_pb2.Command]:
@@ -77,13 +84,14 @@ def batch(dice: random.Random, operations: Operations) -> list[command_pb2.Comma
         draw = dice.random()
         if draw < 0.35:
             request_ = txn(dice)
-            if dice.random() < 0.4:
+            if dice.random() < 0.7:
                 guard(dice, request_)
             one = command(request_)
         elif draw < 0.6:
             one = command(put_request(dice, dice.choice(KEYS)))
         elif draw < 0.65:
-            one = command(pb.LeaseGrantRequest(ID=LEASE, TTL=1000) if draw < 0.63 else pb.LeaseRevokeRequest(ID=LEASE))
+            lease = dice.choice((LEASE, LEASE, LARGE))
+            one = command(pb.LeaseGrantRequest(ID=lease, TTL=1000) if draw < 0.645 else pb.LeaseRevokeRequest(ID=lease))
         elif draw < 0.69:
             action = pb.AlarmRequest.ACTIVATE if draw < 0.654 else pb.AlarmRequest.DEACTIVATE
             one = command(pb.AlarmRequest(action=action, memberID=1, alarm=pb.NOSPACE))
@@ -140,7 +148,7 @@ def test_the_short_way_leaves_the_same_bytes_and_tells_the_same_as_the_general_o
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     dice, operations = random.Random(seed), Operations(seed)
-    taken = guarded = 0
+    taken = guarded = leased = 0
 
     def counted_guards(request: pb.TxnRequest, way: object = plain.guarded_puts) -> object:
         nonlocal guarded
@@ -148,10 +156,11 @@ def test_the_short_way_leaves_the_same_bytes_and_tells_the_same_as_the_general_o
         guarded += found is not None
         return found
 
-    def counted(*arguments: object, way: object = plain.run_plain) -> object:
-        nonlocal taken
+    def counted(writer: SpaceWriter, puts: list[PlainPut], way: object = plain.run_plain) -> object:
+        nonlocal taken, leased
         taken += 1
-        return way(*arguments)  # type: ignore[operator]
+        leased += any(put[3] for put in puts)
+        return way(writer, puts)  # type: ignore[operator]
 
     with opened(tmp_path / "short") as short, opened(tmp_path / "general") as general:
         quick, slow = Feed(short), Feed(general)
@@ -191,6 +200,7 @@ def test_the_short_way_leaves_the_same_bytes_and_tells_the_same_as_the_general_o
                 assert short.range(space, everything) == general.range(space, everything)
         assert taken > 50, "few went the short way: that proves little"
         assert guarded > 10, "few of them compared anything"
+        assert leased > 5, "few of them had leases"
         assert short.hash_kv(0, 0) == general.hash_kv(0, 0)
 
 
@@ -230,8 +240,8 @@ def test_plain_puts_of_any_usual_length_are_read_as_their_message_reads_them(len
     for request in requests:
         put = plain.plain_put(request)
         assert put is not None
-        key, key_field, value = put
-        assert key == request.key
+        key, key_field, value, lease = put
+        assert (key, lease) == (request.key, 0)
         assert pb.PutRequest.FromString(key_field + b"\x12" + value) == request
 
 

@@ -10,7 +10,7 @@ from quartet.agents.v1 import artifacts_pb2 as pb
 from quartet.agents.v1 import contents_pb2, messages_pb2
 from quartet.agents.v1 import queue_calls_pb2 as calls
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def artifact(**fields: object) -> pb.Artifact:

@@ -11,7 +11,7 @@ from harness.failures import reason_of
 from quartet.agents.v1 import list_calls_pb2, turns_pb2
 from quartet.agents.v1 import turn_calls_pb2 as calls
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def compact(ledger: Ledger, **fields: Any) -> calls.CompactSessionResponse:

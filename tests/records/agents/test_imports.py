@@ -19,7 +19,7 @@ from quartet.agents.v1 import (
 )
 from quartet.agents.v1 import import_calls_pb2 as pb
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 BACKFILL, TAIL = imports_pb2.IMPORT_MODE_BACKFILL, imports_pb2.IMPORT_MODE_TAIL
 IMPORTED, UPSERTED = pb.IMPORT_STATUS_IMPORTED, pb.IMPORT_STATUS_UPSERTED
 SKIPPED, FAILED = pb.IMPORT_STATUS_SKIPPED, pb.IMPORT_STATUS_FAILED

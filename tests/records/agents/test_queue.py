@@ -15,7 +15,7 @@ from harness.records import Clock
 from quartet.agents.v1 import queue_calls_pb2 as calls
 from quartet.agents.v1 import queue_pb2 as pb
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 UNKNOWN: Any = 99
 COLLECT, FOLLOWUP, STEER = pb.QUEUE_MODE_COLLECT, pb.QUEUE_MODE_FOLLOWUP, pb.QUEUE_MODE_STEER
 

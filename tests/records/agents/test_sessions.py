@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -12,7 +14,7 @@ from quartet.agents.v1 import list_calls_pb2, turn_calls_pb2
 from quartet.agents.v1 import session_calls_pb2 as calls
 from quartet.agents.v1 import sessions_pb2 as pb
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_session_is_found_by_its_label_then_by_an_alias_and_then_made(ledger: Ledger) -> None:
@@ -124,15 +126,13 @@ async def test_sessions_are_listed_by_what_they_say(ledger: Ledger) -> None:
         assert "".join(one.label for one in (await ledger.calls.ListSessions(request)).sessions) == labels
 
 
-async def test_zones_have_sessions_of_their_own(channel: aio.Channel) -> None:
-    one, other = Ledger(channel, "one"), Ledger(channel, "other")
+async def test_zones_have_sessions_of_their_own(ledger: Ledger, channel: aio.Channel, zones: Iterator[str]) -> None:
+    one, other = ledger, Ledger(channel, next(zones))
     await one.session()
     turn = (await one.append()).turn.id
     await other.session()
     for attempt in (
-        other.calls.MoveHead(
-            calls.MoveHeadRequest(session_label="mom", turn_id=turn), metadata=(("quartet-zone", "other"),)
-        ),
+        other.calls.MoveHead(calls.MoveHeadRequest(session_label="mom", turn_id=turn)),
         other.append(contents=exchange(parent_turn_id=turn)),
     ):
         with pytest.raises(aio.AioRpcError) as error:

@@ -9,7 +9,7 @@ from harness.failures import reason_of
 from quartet.agents.v1 import messages_pb2, turns_pb2
 from quartet.agents.v1 import turn_calls_pb2 as calls
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_turn_streams_from_its_question_to_its_answer(ledger: Ledger) -> None:

@@ -13,7 +13,7 @@ from quartet.agents.v1 import contents_pb2, list_calls_pb2, messages_pb2, turns_
 from quartet.agents.v1 import session_calls_pb2 as session_calls
 from quartet.agents.v1 import turn_calls_pb2 as calls
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def everything() -> contents_pb2.TurnContents:

@@ -15,7 +15,7 @@ from harness.failures import reason_of
 from quartet.agents.v1 import messages_pb2, sessions_pb2, turn_calls_pb2, turns_pb2
 from quartet.agents.v1 import session_calls_pb2 as calls
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 SESSION, MOVED = calls.SESSION_EVENT_TYPE_SESSION, calls.SESSION_EVENT_TYPE_HEAD_MOVED
 MESSAGE, CALL = calls.SESSION_EVENT_TYPE_MESSAGE, calls.SESSION_EVENT_TYPE_TOOL_CALL
 STATUS = calls.SESSION_EVENT_TYPE_TURN_STATUS
