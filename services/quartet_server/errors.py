@@ -23,6 +23,7 @@ QuartetError
 │                           DatabaseUnsuitable
 │                           TurnFinished TurnUnfinished AlreadySettled TurnNotOnPath SessionClosed
 │                           MoveRefused LedgerAppendOnly BackupRefused
+│                           NodeHoldsZones
 │                           TaskCycle TransitionRefused TaskNotReady CheckpointForeign CheckpointUnusable
 ├── Aborted                 EtagStale Contention LockHeld SnapshotParentMoved StagingLost UploadExpired
 │                           CollectionRunning PlacementStale HeadMoved

@@ -9,6 +9,10 @@ class MoveRefused(FailedPrecondition, hint="quartet zone list"):
     """A zone cannot be moved, or its move cannot be stopped, as things are."""
 
 
+class NodeHoldsZones(FailedPrecondition, hint="quartet zone move ZONE NODE"):
+    """Records of zones live on the node that was to be removed."""
+
+
 class ZoneMoved(Unavailable):
     """The zone's records live on another node than the one that was asked for them on another's behalf."""
 

@@ -278,6 +278,9 @@ async def test_a_zone_that_was_on_its_way_somewhere_moves_there_and_back(store: 
             await zones.move(store, "red", home, f"m{number}", now())
             await _arrived(store, "red", home)
             assert await _sums(cluster.nodes[home], "red") == before
+            assert [await zones.living_on(store, name) for name in cluster.nodes] == [
+                ["red"] if name == home else [] for name in cluster.nodes
+            ]
         assert (await zones.get(store, "red")).moves == 4
         assert await _left(store) == []
         assert await _sums(cluster.nodes["n1"], "red") == before

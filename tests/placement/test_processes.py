@@ -18,7 +18,7 @@ from quartet.cluster.v1 import cluster_pb2
 
 pytestmark = pytest.mark.slow
 PATIENCE = 90.0
-COUNT = 3000
+COUNT = 2000
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -123,6 +123,8 @@ def test_a_node_that_lost_its_disk_gets_its_zones_back_from_a_sealed_backup(flee
         health = fleet.quartet("db", "health", "-o", "json", at=n2)
         assert health.code == 0, health.err
         assert {"database", "healthy", "wal_mode", "foreign_keys", "tables"} <= set(health.json[0])
+        kept = fleet.quartet("node", "remove", "n2", at=n1)
+        assert (kept.code, "NODE_HOLDS_ZONES" in kept.err) == (1, True)
         saved = fleet.quartet("backup", copy, "--key-file", key, "-o", "json")
         assert saved.code == 0, saved.err
         assert {one["node"] for one in saved.json} == {"n1", "n2", "n3"}

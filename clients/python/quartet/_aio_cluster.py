@@ -57,9 +57,11 @@ class AsyncCluster:
         )
         return await self._transport.call(lambda at: at.cluster.Join, request, safe=False)
 
-    async def leave(self, node: str) -> pb.LeaveResponse:
-        """Remove a node from the membership for good."""
-        return await self._transport.call(lambda at: at.cluster.Leave, pb.LeaveRequest(node=node), safe=False)
+    async def leave(self, node: str, *, force: bool = False) -> pb.LeaveResponse:
+        """Remove a node from the membership for good; with `force` though records of zones live on it."""
+        return await self._transport.call(
+            lambda at: at.cluster.Leave, pb.LeaveRequest(node=node, force=force), safe=False
+        )
 
     async def transfer_leadership(self, node: str = "") -> pb.TransferLeadershipResponse:
         """Hand leadership to a node, or to the most up to date follower."""

@@ -56,9 +56,9 @@ class Cluster:
         )
         return self._transport.call(lambda at: at.cluster.Join, request, safe=False)
 
-    def leave(self, node: str) -> pb.LeaveResponse:
-        """Remove a node from the membership for good."""
-        return self._transport.call(lambda at: at.cluster.Leave, pb.LeaveRequest(node=node), safe=False)
+    def leave(self, node: str, *, force: bool = False) -> pb.LeaveResponse:
+        """Remove a node from the membership for good; with `force` though records of zones live on it."""
+        return self._transport.call(lambda at: at.cluster.Leave, pb.LeaveRequest(node=node, force=force), safe=False)
 
     def transfer_leadership(self, node: str = "") -> pb.TransferLeadershipResponse:
         """Hand leadership to a node, or to the most up to date follower."""

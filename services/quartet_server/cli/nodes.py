@@ -96,13 +96,23 @@ def register(app: App) -> None:
             say(f"quartet serve --name {name} --listen-raft {peer_address} --raft-join {nodes}")
 
     @node.command(name=["remove", "leave"])
-    def remove(name: str, /, *, endpoints: Endpoints = None, output: Output = "table") -> None:
+    def remove(
+        name: str,
+        /,
+        *,
+        force: Annotated[bool, Parameter(negative="", help="Though records of zones live on it.")] = False,
+        endpoints: Endpoints = None,
+        output: Output = "table",
+    ) -> None:
         """Remove the node NAME from the membership for good: alive, dead, or the leader. If it runs, it ends.
+
+        Refused while records of zones live on it: move them away (`quartet zone move`), or let a node of this name have its
+        disk, or a backup of it, again.
 
         **Example**: `quartet node remove n4`
         """
         with connected(endpoints) as client:
-            gone = client.cluster.leave(name)
+            gone = client.cluster.leave(name, force=force)
         if output == "json":
             print_json({"id": gone.id})
         else:

@@ -26,6 +26,7 @@ from quartet_server.meta import recipients, system
 from quartet_server.meta.events import changes
 from quartet_server.meta.operators import demand_operator
 from quartet_server.meta.times import timestamps
+from quartet_server.placement_errors import NodeHoldsZones
 from quartet_server.rpc.zones import certified_zones, check_allowed, check_zone
 from raftmeta.errors import MetastoreError
 from raftmeta.etcd import rpc_pb2
@@ -166,6 +167,10 @@ class ClusterService(cluster_pb2_grpc.ClusterServiceServicer):
         demand_operator(context, "removing a node")
         member = self._cluster()
         leaving = topology.find(member.status(), request.node)
+        if not request.force and (living := await zones.living_on(self._store, leaving.name)):
+            raise NodeHoldsZones(
+                f"the records of {len(living)} zones live on {leaving.name}", node=leaving.name, zones=", ".join(living)
+            )
         await member.membership.remove(leaving.id)
         with contextlib.suppress(
             MetastoreError, TimeoutError

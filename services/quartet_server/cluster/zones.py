@@ -79,6 +79,17 @@ async def stop_move(store: Metastore, name: str) -> pb.Zone:
     raise Contention(f"zone {name} is changed by others all the time")
 
 
+async def living_on(store: Metastore, node: str) -> list[str]:
+    """Return the zones whose records live on a node, or are on their way to it, by name. Raises MetastoreError."""
+    found = await Snapshot(store).scan(system.ZONES, ops.prefix_end(system.ZONES))
+    places = [Placed.of(kv) for kv in found.kvs]
+    return [
+        one.zone
+        for one in places
+        if (one.home == node and one.record.store) or (one.move is not None and one.move.to == node)
+    ]
+
+
 def _unknown(name: str) -> ZoneNotFound:
     return ZoneNotFound(f"zone {name} does not exist", zone=name, hint=f"quartet zone create {name}")
 

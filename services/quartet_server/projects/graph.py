@@ -39,8 +39,10 @@ def projects_of(session: Session, ids: Sequence[str]) -> dict[str, str]:
 def of_project(session: Session, project: str) -> dict[str, list[str]]:
     """Return what the tasks of a project depend on, of those that depend on any."""
     table = TASKS.table
-    chosen = sa.select(table.c.id, table.c.depends_on).where(
-        table.c.zone == session.zone, table.c.project_id == project, table.c.depends_on.is_not(None)
+    chosen = (
+        sa.select(table.c.id, table.c.depends_on)
+        .where(table.c.zone == session.zone, table.c.project_id == project, table.c.depends_on.is_not(None))
+        .order_by(table.c.id)  # so that of several cycles the same one is named
     )
     return {id_: listed(text) for id_, text in session.connection.execute(chosen)}
 

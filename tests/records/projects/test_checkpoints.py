@@ -99,6 +99,20 @@ async def test_lists_leave_the_state_out_and_a_read_has_it_unless_it_is_not_want
     assert (await planning.GetCheckpoint(id=made.id)).state == full.state
 
 
+async def test_a_state_that_fits_into_no_answer_can_be_restored_all_the_same(planning: Planning) -> None:
+    await planning.project()
+    for number in range(4):
+        await planning.task(str(number), description="d" * 900_000)
+    kept = await keep(planning)
+    for call in (planning.GetCheckpoint(id=kept.id), planning.GetProjectTree(id="p")):
+        with fails(CODE.RESOURCE_EXHAUSTED, "LIMIT_REACHED"):
+            await call
+    await planning.DeleteTask(id="0")
+    done = await planning.RestoreCheckpoint(id=kept.id)
+    assert [(one.created, one.unchanged) for one in done.tables if one.table == "tasks"] == [(1, 3)]
+    assert len((await planning.GetTask(id="0")).description) == 900_000
+
+
 async def test_a_state_of_another_project_is_refused(planning: Planning) -> None:
     await plan(planning)
     await planning.project("q")

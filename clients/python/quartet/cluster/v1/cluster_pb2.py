@@ -26,17 +26,17 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quartet/cluster/v1/cluster.proto\x12\x12quartet.cluster.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x01\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\x14\n\x0chttp_address\x18\x05 \x01(\t\x12*\n\x04role\x18\x06 \x01(\x0e\x32\x1c.quartet.cluster.v1.NodeRole\x12\r\n\x05\x61live\x18\x07 \x01(\x08\x12\x0f\n\x07version\x18\x08 \x01(\t\x12.\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x08Topology\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x18.quartet.cluster.v1.Node\x12\x11\n\tleader_id\x18\x02 \x01(\t\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x03\"*\n\x12GetTopologyRequest\x12\x14\n\x0cserializable\x18\x01 \x01(\x08\"\x12\n\x10GetStatusRequest\"\xd5\x01\n\x06Status\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x04role\x18\x03 \x01(\x0e\x32\x1c.quartet.cluster.v1.NodeRole\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x11\n\tleader_id\x18\x05 \x01(\t\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x04\x12\x15\n\rapplied_index\x18\x07 \x01(\x04\x12\x12\n\nlast_index\x18\x08 \x01(\x04\x12\x10\n\x08revision\x18\t \x01(\x03\x12\x11\n\tread_only\x18\n \x01(\t\"\x16\n\x14WatchTopologyRequest\"@\n\x16\x43reateJoinTokenRequest\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"K\n\tJoinToken\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x86\x01\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\x0f\n\x07learner\x18\x05 \x01(\x08\x12\x1b\n\x13\x63\x65rtificate_request\x18\x06 \x01(\x0c\"X\n\x0cJoinResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x05nodes\x18\x02 \x03(\x0b\x32\x18.quartet.cluster.v1.Node\x12\x13\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0c\"\x1c\n\x0cLeaveRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"\x1b\n\rLeaveResponse\x12\n\n\x02id\x18\x01 \x01(\t\")\n\x19TransferLeadershipRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"/\n\x1aTransferLeadershipResponse\x12\x11\n\tleader_id\x18\x01 \x01(\t\"\xa0\x01\n\x04Zone\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04home\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\r\n\x05moves\x18\x05 \x01(\x03\x12*\n\x04move\x18\x06 \x01(\x0b\x32\x1c.quartet.cluster.v1.ZoneMove\"\xa9\x01\n\x08ZoneMove\x12\n\n\x02to\x18\x01 \x01(\t\x12.\n\x04step\x18\x02 \x01(\x0e\x32 .quartet.cluster.v1.ZoneMoveStep\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x12\n\ntotal_rows\x18\x05 \x01(\x03\x12\x0f\n\x07problem\x18\x06 \x01(\t\"/\n\x11\x43reateZoneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04home\x18\x02 \x01(\t\"-\n\x0fMoveZoneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04home\x18\x02 \x01(\t\"#\n\x13StopZoneMoveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1e\n\x0eGetZoneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x12\n\x10ListZonesRequest\"N\n\x11ListZonesResponse\x12\'\n\x05zones\x18\x01 \x03(\x0b\x32\x18.quartet.cluster.v1.Zone\x12\x10\n\x08revision\x18\x02 \x01(\x03*\x83\x01\n\x08NodeRole\x12\x19\n\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_ROLE_LEADER\x10\x01\x12\x16\n\x12NODE_ROLE_FOLLOWER\x10\x02\x12\x17\n\x13NODE_ROLE_CANDIDATE\x10\x03\x12\x15\n\x11NODE_ROLE_LEARNER\x10\x04*c\n\x0cZoneMoveStep\x12\x1e\n\x1aZONE_MOVE_STEP_UNSPECIFIED\x10\x00\x12\x17\n\x13ZONE_MOVE_STEP_COPY\x10\x01\x12\x1a\n\x16ZONE_MOVE_STEP_COMPARE\x10\x02\x32\x8b\x08\n\x0e\x43lusterService\x12S\n\x0bGetTopology\x12&.quartet.cluster.v1.GetTopologyRequest\x1a\x1c.quartet.cluster.v1.Topology\x12M\n\tGetStatus\x12$.quartet.cluster.v1.GetStatusRequest\x1a\x1a.quartet.cluster.v1.Status\x12Y\n\rWatchTopology\x12(.quartet.cluster.v1.WatchTopologyRequest\x1a\x1c.quartet.cluster.v1.Topology0\x01\x12\\\n\x0f\x43reateJoinToken\x12*.quartet.cluster.v1.CreateJoinTokenRequest\x1a\x1d.quartet.cluster.v1.JoinToken\x12I\n\x04Join\x12\x1f.quartet.cluster.v1.JoinRequest\x1a .quartet.cluster.v1.JoinResponse\x12L\n\x05Leave\x12 .quartet.cluster.v1.LeaveRequest\x1a!.quartet.cluster.v1.LeaveResponse\x12s\n\x12TransferLeadership\x12-.quartet.cluster.v1.TransferLeadershipRequest\x1a..quartet.cluster.v1.TransferLeadershipResponse\x12M\n\nCreateZone\x12%.quartet.cluster.v1.CreateZoneRequest\x1a\x18.quartet.cluster.v1.Zone\x12G\n\x07GetZone\x12\".quartet.cluster.v1.GetZoneRequest\x1a\x18.quartet.cluster.v1.Zone\x12X\n\tListZones\x12$.quartet.cluster.v1.ListZonesRequest\x1a%.quartet.cluster.v1.ListZonesResponse\x12I\n\x08MoveZone\x12#.quartet.cluster.v1.MoveZoneRequest\x1a\x18.quartet.cluster.v1.Zone\x12Q\n\x0cStopZoneMove\x12\'.quartet.cluster.v1.StopZoneMoveRequest\x1a\x18.quartet.cluster.v1.Zoneb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n quartet/cluster/v1/cluster.proto\x12\x12quartet.cluster.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x01\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\x14\n\x0chttp_address\x18\x05 \x01(\t\x12*\n\x04role\x18\x06 \x01(\x0e\x32\x1c.quartet.cluster.v1.NodeRole\x12\r\n\x05\x61live\x18\x07 \x01(\x08\x12\x0f\n\x07version\x18\x08 \x01(\t\x12.\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x08Topology\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x18.quartet.cluster.v1.Node\x12\x11\n\tleader_id\x18\x02 \x01(\t\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x03\"*\n\x12GetTopologyRequest\x12\x14\n\x0cserializable\x18\x01 \x01(\x08\"\x12\n\x10GetStatusRequest\"\xd5\x01\n\x06Status\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x04role\x18\x03 \x01(\x0e\x32\x1c.quartet.cluster.v1.NodeRole\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x11\n\tleader_id\x18\x05 \x01(\t\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x04\x12\x15\n\rapplied_index\x18\x07 \x01(\x04\x12\x12\n\nlast_index\x18\x08 \x01(\x04\x12\x10\n\x08revision\x18\t \x01(\x03\x12\x11\n\tread_only\x18\n \x01(\t\"\x16\n\x14WatchTopologyRequest\"@\n\x16\x43reateJoinTokenRequest\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"K\n\tJoinToken\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x86\x01\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\x0f\n\x07learner\x18\x05 \x01(\x08\x12\x1b\n\x13\x63\x65rtificate_request\x18\x06 \x01(\x0c\"X\n\x0cJoinResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x05nodes\x18\x02 \x03(\x0b\x32\x18.quartet.cluster.v1.Node\x12\x13\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0c\"+\n\x0cLeaveRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x1b\n\rLeaveResponse\x12\n\n\x02id\x18\x01 \x01(\t\")\n\x19TransferLeadershipRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"/\n\x1aTransferLeadershipResponse\x12\x11\n\tleader_id\x18\x01 \x01(\t\"\xa0\x01\n\x04Zone\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04home\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\r\n\x05moves\x18\x05 \x01(\x03\x12*\n\x04move\x18\x06 \x01(\x0b\x32\x1c.quartet.cluster.v1.ZoneMove\"\xa9\x01\n\x08ZoneMove\x12\n\n\x02to\x18\x01 \x01(\t\x12.\n\x04step\x18\x02 \x01(\x0e\x32 .quartet.cluster.v1.ZoneMoveStep\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x12\n\ntotal_rows\x18\x05 \x01(\x03\x12\x0f\n\x07problem\x18\x06 \x01(\t\"/\n\x11\x43reateZoneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04home\x18\x02 \x01(\t\"-\n\x0fMoveZoneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04home\x18\x02 \x01(\t\"#\n\x13StopZoneMoveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1e\n\x0eGetZoneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x12\n\x10ListZonesRequest\"N\n\x11ListZonesResponse\x12\'\n\x05zones\x18\x01 \x03(\x0b\x32\x18.quartet.cluster.v1.Zone\x12\x10\n\x08revision\x18\x02 \x01(\x03*\x83\x01\n\x08NodeRole\x12\x19\n\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_ROLE_LEADER\x10\x01\x12\x16\n\x12NODE_ROLE_FOLLOWER\x10\x02\x12\x17\n\x13NODE_ROLE_CANDIDATE\x10\x03\x12\x15\n\x11NODE_ROLE_LEARNER\x10\x04*c\n\x0cZoneMoveStep\x12\x1e\n\x1aZONE_MOVE_STEP_UNSPECIFIED\x10\x00\x12\x17\n\x13ZONE_MOVE_STEP_COPY\x10\x01\x12\x1a\n\x16ZONE_MOVE_STEP_COMPARE\x10\x02\x32\x8b\x08\n\x0e\x43lusterService\x12S\n\x0bGetTopology\x12&.quartet.cluster.v1.GetTopologyRequest\x1a\x1c.quartet.cluster.v1.Topology\x12M\n\tGetStatus\x12$.quartet.cluster.v1.GetStatusRequest\x1a\x1a.quartet.cluster.v1.Status\x12Y\n\rWatchTopology\x12(.quartet.cluster.v1.WatchTopologyRequest\x1a\x1c.quartet.cluster.v1.Topology0\x01\x12\\\n\x0f\x43reateJoinToken\x12*.quartet.cluster.v1.CreateJoinTokenRequest\x1a\x1d.quartet.cluster.v1.JoinToken\x12I\n\x04Join\x12\x1f.quartet.cluster.v1.JoinRequest\x1a .quartet.cluster.v1.JoinResponse\x12L\n\x05Leave\x12 .quartet.cluster.v1.LeaveRequest\x1a!.quartet.cluster.v1.LeaveResponse\x12s\n\x12TransferLeadership\x12-.quartet.cluster.v1.TransferLeadershipRequest\x1a..quartet.cluster.v1.TransferLeadershipResponse\x12M\n\nCreateZone\x12%.quartet.cluster.v1.CreateZoneRequest\x1a\x18.quartet.cluster.v1.Zone\x12G\n\x07GetZone\x12\".quartet.cluster.v1.GetZoneRequest\x1a\x18.quartet.cluster.v1.Zone\x12X\n\tListZones\x12$.quartet.cluster.v1.ListZonesRequest\x1a%.quartet.cluster.v1.ListZonesResponse\x12I\n\x08MoveZone\x12#.quartet.cluster.v1.MoveZoneRequest\x1a\x18.quartet.cluster.v1.Zone\x12Q\n\x0cStopZoneMove\x12\'.quartet.cluster.v1.StopZoneMoveRequest\x1a\x18.quartet.cluster.v1.Zoneb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quartet.cluster.v1.cluster_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NODEROLE']._serialized_start=1878
-  _globals['_NODEROLE']._serialized_end=2009
-  _globals['_ZONEMOVESTEP']._serialized_start=2011
-  _globals['_ZONEMOVESTEP']._serialized_end=2110
+  _globals['_NODEROLE']._serialized_start=1893
+  _globals['_NODEROLE']._serialized_end=2024
+  _globals['_ZONEMOVESTEP']._serialized_start=2026
+  _globals['_ZONEMOVESTEP']._serialized_end=2125
   _globals['_NODE']._serialized_start=122
   _globals['_NODE']._serialized_end=346
   _globals['_TOPOLOGY']._serialized_start=348
@@ -58,29 +58,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOINRESPONSE']._serialized_start=1036
   _globals['_JOINRESPONSE']._serialized_end=1124
   _globals['_LEAVEREQUEST']._serialized_start=1126
-  _globals['_LEAVEREQUEST']._serialized_end=1154
-  _globals['_LEAVERESPONSE']._serialized_start=1156
-  _globals['_LEAVERESPONSE']._serialized_end=1183
-  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_start=1185
-  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_end=1226
-  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_start=1228
-  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_end=1275
-  _globals['_ZONE']._serialized_start=1278
-  _globals['_ZONE']._serialized_end=1438
-  _globals['_ZONEMOVE']._serialized_start=1441
-  _globals['_ZONEMOVE']._serialized_end=1610
-  _globals['_CREATEZONEREQUEST']._serialized_start=1612
-  _globals['_CREATEZONEREQUEST']._serialized_end=1659
-  _globals['_MOVEZONEREQUEST']._serialized_start=1661
-  _globals['_MOVEZONEREQUEST']._serialized_end=1706
-  _globals['_STOPZONEMOVEREQUEST']._serialized_start=1708
-  _globals['_STOPZONEMOVEREQUEST']._serialized_end=1743
-  _globals['_GETZONEREQUEST']._serialized_start=1745
-  _globals['_GETZONEREQUEST']._serialized_end=1775
-  _globals['_LISTZONESREQUEST']._serialized_start=1777
-  _globals['_LISTZONESREQUEST']._serialized_end=1795
-  _globals['_LISTZONESRESPONSE']._serialized_start=1797
-  _globals['_LISTZONESRESPONSE']._serialized_end=1875
-  _globals['_CLUSTERSERVICE']._serialized_start=2113
-  _globals['_CLUSTERSERVICE']._serialized_end=3148
+  _globals['_LEAVEREQUEST']._serialized_end=1169
+  _globals['_LEAVERESPONSE']._serialized_start=1171
+  _globals['_LEAVERESPONSE']._serialized_end=1198
+  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_start=1200
+  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_end=1241
+  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_start=1243
+  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_end=1290
+  _globals['_ZONE']._serialized_start=1293
+  _globals['_ZONE']._serialized_end=1453
+  _globals['_ZONEMOVE']._serialized_start=1456
+  _globals['_ZONEMOVE']._serialized_end=1625
+  _globals['_CREATEZONEREQUEST']._serialized_start=1627
+  _globals['_CREATEZONEREQUEST']._serialized_end=1674
+  _globals['_MOVEZONEREQUEST']._serialized_start=1676
+  _globals['_MOVEZONEREQUEST']._serialized_end=1721
+  _globals['_STOPZONEMOVEREQUEST']._serialized_start=1723
+  _globals['_STOPZONEMOVEREQUEST']._serialized_end=1758
+  _globals['_GETZONEREQUEST']._serialized_start=1760
+  _globals['_GETZONEREQUEST']._serialized_end=1790
+  _globals['_LISTZONESREQUEST']._serialized_start=1792
+  _globals['_LISTZONESREQUEST']._serialized_end=1810
+  _globals['_LISTZONESRESPONSE']._serialized_start=1812
+  _globals['_LISTZONESRESPONSE']._serialized_end=1890
+  _globals['_CLUSTERSERVICE']._serialized_start=2128
+  _globals['_CLUSTERSERVICE']._serialized_end=3163
 # @@protoc_insertion_point(module_scope)

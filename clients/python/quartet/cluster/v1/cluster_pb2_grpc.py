@@ -151,7 +151,8 @@ class ClusterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Leave(self, request, context):
-        """Leave removes a node from the membership for good. NOT_FOUND (NODE_NOT_FOUND), FAILED_PRECONDITION (QUORUM_AT_RISK).
+        """Leave removes a node from the membership for good. NOT_FOUND (NODE_NOT_FOUND), FAILED_PRECONDITION (QUORUM_AT_RISK;
+        NODE_HOLDS_ZONES: records of zones live on it).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

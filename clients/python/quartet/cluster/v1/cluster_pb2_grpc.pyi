@@ -55,7 +55,9 @@ class ClusterServiceStub:
     (LIMIT_REACHED: another node is joining).
     """
     Leave: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.LeaveRequest, _cluster_pb2.LeaveResponse]
-    """Leave removes a node from the membership for good. NOT_FOUND (NODE_NOT_FOUND), FAILED_PRECONDITION (QUORUM_AT_RISK)."""
+    """Leave removes a node from the membership for good. NOT_FOUND (NODE_NOT_FOUND), FAILED_PRECONDITION (QUORUM_AT_RISK;
+    NODE_HOLDS_ZONES: records of zones live on it).
+    """
     TransferLeadership: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeadershipRequest, _cluster_pb2.TransferLeadershipResponse]
     """TransferLeadership hands leadership to another voter. NOT_FOUND (NODE_NOT_FOUND), FAILED_PRECONDITION
     (TRANSFER_REFUSED).
@@ -105,7 +107,9 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     (LIMIT_REACHED: another node is joining).
     """
     Leave: _aio.UnaryUnaryMultiCallable[_cluster_pb2.LeaveRequest, _cluster_pb2.LeaveResponse]  # type: ignore[assignment]
-    """Leave removes a node from the membership for good. NOT_FOUND (NODE_NOT_FOUND), FAILED_PRECONDITION (QUORUM_AT_RISK)."""
+    """Leave removes a node from the membership for good. NOT_FOUND (NODE_NOT_FOUND), FAILED_PRECONDITION (QUORUM_AT_RISK;
+    NODE_HOLDS_ZONES: records of zones live on it).
+    """
     TransferLeadership: _aio.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeadershipRequest, _cluster_pb2.TransferLeadershipResponse]  # type: ignore[assignment]
     """TransferLeadership hands leadership to another voter. NOT_FOUND (NODE_NOT_FOUND), FAILED_PRECONDITION
     (TRANSFER_REFUSED).
@@ -188,7 +192,9 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.LeaveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.LeaveResponse, _abc.Awaitable[_cluster_pb2.LeaveResponse]]:
-        """Leave removes a node from the membership for good. NOT_FOUND (NODE_NOT_FOUND), FAILED_PRECONDITION (QUORUM_AT_RISK)."""
+        """Leave removes a node from the membership for good. NOT_FOUND (NODE_NOT_FOUND), FAILED_PRECONDITION (QUORUM_AT_RISK;
+        NODE_HOLDS_ZONES: records of zones live on it).
+        """
 
     @_abc_1.abstractmethod
     def TransferLeadership(

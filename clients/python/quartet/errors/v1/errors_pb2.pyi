@@ -381,6 +381,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "MOVE_REFUSED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
     """
+    ERROR_REASON_NODE_HOLDS_ZONES: _ErrorReason.ValueType  # 195
+    """ERROR_REASON_NODE_HOLDS_ZONES (FAILED_PRECONDITION): records of zones live on the node that was to be removed. Move them first.
+
+        {"reason": "NODE_HOLDS_ZONES", "domain": "quartet.dev", "metadata": {"node": "n2", "zones": "red, blue", "hint": "quartet zone move ZONE NODE"}}
+    """
     ERROR_REASON_BACKUP_REFUSED: _ErrorReason.ValueType  # 192
     """ERROR_REASON_BACKUP_REFUSED (FAILED_PRECONDITION): databases cannot be copied, or replaced by a backup, as things are.
 
@@ -1160,6 +1165,11 @@ ERROR_REASON_MOVE_REFUSED: ErrorReason.ValueType  # 189
 another node, or does not move.
 
     {"reason": "MOVE_REFUSED", "domain": "quartet.dev", "metadata": {"zone": "red", "node": "n2", "hint": "quartet zone list"}}
+"""
+ERROR_REASON_NODE_HOLDS_ZONES: ErrorReason.ValueType  # 195
+"""ERROR_REASON_NODE_HOLDS_ZONES (FAILED_PRECONDITION): records of zones live on the node that was to be removed. Move them first.
+
+    {"reason": "NODE_HOLDS_ZONES", "domain": "quartet.dev", "metadata": {"node": "n2", "zones": "red, blue", "hint": "quartet zone move ZONE NODE"}}
 """
 ERROR_REASON_BACKUP_REFUSED: ErrorReason.ValueType  # 192
 """ERROR_REASON_BACKUP_REFUSED (FAILED_PRECONDITION): databases cannot be copied, or replaced by a backup, as things are.

@@ -1375,8 +1375,8 @@ class ProjectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Batch(self, request, context):
-        """Batch writes to several tables, all or nothing. An error says in its metadata, under `operation`, which one it is
-        about, from 0.
+        """Batch writes to several tables, all or nothing. An error says in its metadata, under `operation`, which one it is about,
+        from 0; what is wrong with all of them together (TASK_CYCLE, what tasks depend on) is found at the end and names none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

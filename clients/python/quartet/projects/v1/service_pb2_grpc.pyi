@@ -304,8 +304,8 @@ class ProjectServiceStub:
     RepoMap: _grpc.UnaryUnaryMultiCallable[_code_calls_pb2.RepoMapRequest, _code_calls_pb2.RepoMapResponse]
     """RepoMap reads files and what is defined in them."""
     Batch: _grpc.UnaryUnaryMultiCallable[_batch_pb2.BatchRequest, _batch_pb2.BatchResponse]
-    """Batch writes to several tables, all or nothing. An error says in its metadata, under `operation`, which one it is
-    about, from 0.
+    """Batch writes to several tables, all or nothing. An error says in its metadata, under `operation`, which one it is about,
+    from 0; what is wrong with all of them together (TASK_CYCLE, what tasks depend on) is found at the end and names none.
     """
     Dashboard: _grpc.UnaryUnaryMultiCallable[_views_pb2.DashboardRequest, _views_pb2.DashboardResponse]
     """Dashboard reads projects, tasks, metrics and agents at a glance."""
@@ -575,8 +575,8 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     RepoMap: _aio.UnaryUnaryMultiCallable[_code_calls_pb2.RepoMapRequest, _code_calls_pb2.RepoMapResponse]  # type: ignore[assignment]
     """RepoMap reads files and what is defined in them."""
     Batch: _aio.UnaryUnaryMultiCallable[_batch_pb2.BatchRequest, _batch_pb2.BatchResponse]  # type: ignore[assignment]
-    """Batch writes to several tables, all or nothing. An error says in its metadata, under `operation`, which one it is
-    about, from 0.
+    """Batch writes to several tables, all or nothing. An error says in its metadata, under `operation`, which one it is about,
+    from 0; what is wrong with all of them together (TASK_CYCLE, what tasks depend on) is found at the end and names none.
     """
     Dashboard: _aio.UnaryUnaryMultiCallable[_views_pb2.DashboardRequest, _views_pb2.DashboardResponse]  # type: ignore[assignment]
     """Dashboard reads projects, tasks, metrics and agents at a glance."""
@@ -1479,8 +1479,8 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _batch_pb2.BatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_batch_pb2.BatchResponse, _abc.Awaitable[_batch_pb2.BatchResponse]]:
-        """Batch writes to several tables, all or nothing. An error says in its metadata, under `operation`, which one it is
-        about, from 0.
+        """Batch writes to several tables, all or nothing. An error says in its metadata, under `operation`, which one it is about,
+        from 0; what is wrong with all of them together (TASK_CYCLE, what tasks depend on) is found at the end and names none.
         """
 
     @_abc_1.abstractmethod
