@@ -7,11 +7,9 @@ that no write ever finds the database locked.
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +17,9 @@ import pysqlite3
 import sqlalchemy as sa
 import sqlite_vec
 
-from quartet_server.record_errors import DatabaseBusy
 from quartet_server.records.contract import Dialect, Session, Work
 from quartet_server.records.failures import of_sqlite
+from quartet_server.records.readers import Readers
 from quartet_server.records.signals import Signals
 from quartet_server.records.watching import Watch, watched_sqlite
 from quartet_server.records.writer import Pending, Writer
@@ -147,6 +145,37 @@ class _Writes:
         self._connection.engine.dispose()
 
 
+class _Reads:
+    """A connection that reads."""
+
+    def __init__(
+        self, name: str, path: Path, clock: Callable[[], float], new_id: Callable[[], str], watch: Watch | None
+    ) -> None:
+        """Open the file at `path`."""
+        self._name = name
+        self._clock = clock
+        self._new_id = new_id
+        self._connection = engine(path, readonly=True, watch=watch).connect()
+        self._cursor = self._connection.connection.cursor()
+
+    def read(self, zone: str, work: Work[T]) -> T:
+        """Run `work` in a transaction of its own."""
+        session = Session(zone, int(self._clock() * 1_000_000), Dialect.SQLITE, self._connection, self._new_id)
+        self._cursor.execute("BEGIN")
+        try:
+            return work(session)
+        except Exception as error:
+            raise of_sqlite(error, self._name) from error
+        finally:
+            with suppress(pysqlite3.Error):
+                self._cursor.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close it."""
+        self._connection.close()
+        self._connection.engine.dispose()
+
+
 class SqliteDatabase:
     """A `Database` in a file; made in the event loop, closed by `close`."""
 
@@ -176,17 +205,11 @@ class SqliteDatabase:
         """
         self.name = name
         self.path = path
-        self._clock = clock
-        self._new_id = new_id
-        self._watch = watch
         self._signals = Signals()
         writes = _Writes(name, engine(path, watch=watch).connect(), clock, new_id)
         self.writer = Writer(name, writes, self._signals.bump, limit=queue)
-        self._limit = queue
-        self._reading = 0
-        self._readers: list[sa.Connection] = []
-        self._local = threading.local()
-        self._pool = ThreadPoolExecutor(readers, f"records-{name}-read", self._open_reader)
+        reading = partial(_Reads, name, path, clock, new_id, watch)
+        self._readers = Readers(name, readers, reading, limit=queue)
 
     @property
     def writers(self) -> tuple[Writer, ...]:
@@ -195,13 +218,8 @@ class SqliteDatabase:
 
     async def read(self, zone: str, work: Work[T]) -> T:
         """See `Database`."""
-        if self._reading >= self._limit:
-            raise DatabaseBusy(f"{self._reading} reads wait for database {self.name} already", retry_after=0.25)
-        self._reading += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, zone, work)
-        finally:
-            self._reading -= 1
+        result: T = await self._readers.read(zone, work)
+        return result
 
     async def write(self, zone: str, work: Work[T]) -> T:
         """See `Database`."""
@@ -218,29 +236,8 @@ class SqliteDatabase:
 
     async def close(self) -> None:
         """Let writes that wait finish, and close the file."""
-        await asyncio.to_thread(self._pool.shutdown)
-        for connection in self._readers:
-            connection.close()
-            connection.engine.dispose()
+        await self._readers.close()
         await self.writer.close()
-
-    def _open_reader(self) -> None:
-        connection = engine(self.path, readonly=True, watch=self._watch).connect()
-        self._local.connection = connection
-        self._local.cursor = connection.connection.cursor()
-        self._readers.append(connection)
-
-    def _read(self, zone: str, work: Work[T]) -> T:
-        connection, cursor = self._local.connection, self._local.cursor
-        session = Session(zone, int(self._clock() * 1_000_000), Dialect.SQLITE, connection, self._new_id)
-        cursor.execute("BEGIN")
-        try:
-            return work(session)
-        except Exception as error:
-            raise of_sqlite(error, self.name) from error
-        finally:
-            with suppress(pysqlite3.Error):
-                cursor.execute("ROLLBACK")
 
 
 def tables(connection: sa.Connection) -> Sequence[str]:

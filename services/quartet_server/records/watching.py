@@ -27,13 +27,14 @@ class Watch:
         seconds: Kind -> how long they took, together.
     """
 
-    def __init__(self, database: str, *, debug: bool = False, slow_seconds: float = 0.0) -> None:
-        """Log every statement with `debug`, and those that take `slow_seconds` or more; 0 for none."""
+    def __init__(self, database: str, *, debug: bool = False, slow_seconds: float = 0.0, log: Any = _log) -> None:
+        """Tell `log` of every statement with `debug`, and of those that take `slow_seconds` or more; 0 for none."""
         self.counts = {kind: [0] * (len(BUCKETS) + 1) for kind in KINDS}
         self.seconds = dict.fromkeys(KINDS, 0.0)
         self._database = database
         self._debug = debug
         self._slow = slow_seconds or float("inf")
+        self._log = log
 
     def __call__(self, statement: str, seconds: float) -> None:
         """Count a statement that took so long, rows that are fetched later not included."""
@@ -41,9 +42,9 @@ class Watch:
         self.counts[kind][bisect_left(BUCKETS, seconds)] += 1
         self.seconds[kind] += seconds
         if seconds >= self._slow:
-            _log.warning("slow statement", **self._facts(statement, kind, seconds))
+            self._log.warning("slow statement", **self._facts(statement, kind, seconds))
         elif self._debug:
-            _log.info("statement", **self._facts(statement, kind, seconds))
+            self._log.info("statement", **self._facts(statement, kind, seconds))
 
     def _facts(self, statement: str, kind: str, seconds: float) -> dict[str, object]:
         first = statement.lstrip()

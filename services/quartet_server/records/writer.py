@@ -198,12 +198,19 @@ class Writer:
         if written:
             self._committed(tuple(written))
         for one in group:
-            if one.future.done():
-                continue
-            if one.error is None:
-                one.future.set_result(one.result)
-            else:
-                one.future.set_exception(one.error)
+            settle(one.future, one.result, one.error)
+
+
+def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    """Answer who waits for `future`, if anybody still does; in the event loop."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    elif isinstance(error, StopIteration):  # a future takes anything but that
+        future.set_exception(RuntimeError("a Work ended an iteration that is not its own"))
+    else:
+        future.set_exception(error)
 
 
 _END: Any = object()

@@ -252,3 +252,16 @@ async def test_the_history_of_the_zone_has_every_session(ledger: Ledger) -> None
     moves = await ledger.calls.ListSessionHistory(session_calls.ListSessionHistoryRequest(page_size=1))
     assert [(move.id, move.session_label) for move in moves.session_history] == [(1, "a")]
     assert moves.next_page_token
+
+
+async def test_what_a_tool_answers_is_any_value_that_json_has(ledger: Ledger) -> None:
+    await ledger.session()
+    values: list[Any] = [None, True, 0, -1.5, "", "é\n", [], [1, "x", None], {}, {"a": {"b": [False]}}]
+    given = contents_pb2.TurnContents()
+    for value in values:
+        given.tool_calls.add(tool_name="x").result.CopyFrom(structure(v=value).fields["v"])
+    silent = given.tool_calls.add(tool_name="x")
+    turn = (await ledger.append(contents=given)).turn.id
+    whole = await ledger.calls.GetTurn(calls.GetTurnRequest(id=turn))
+    assert [call.result for call in whole.tool_calls[:-1]] == [call.result for call in given.tool_calls[:-1]]
+    assert silent.HasField("result") is whole.tool_calls[-1].HasField("result") is False

@@ -27,7 +27,7 @@ async def watching(ledger: Ledger, **place: int) -> AsyncIterator[Any]:
     stream = ledger.calls.WatchSession(calls.WatchSessionRequest(session_label="mom", **place))
 
     async def read(count: int) -> list[calls.WatchSessionResponse]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             found = [await stream.read() for _ in range(count)]
         assert all(isinstance(one, calls.WatchSessionResponse) for one in found)
         return found  # type: ignore[return-value]

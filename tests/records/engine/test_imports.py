@@ -12,7 +12,7 @@ import asyncio, tempfile
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-import quartet_server.node, quartet_server.cli
+import quartet_server.node
 from quartet_server.config import Config
 from quartet_server.errors import QuartetError
 from quartet_server.records.engine import open_databases

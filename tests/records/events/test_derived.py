@@ -138,7 +138,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(steps, st.integers(0, 12))
 def test_a_thread_is_the_same_from_two_batches_as_from_one(events: list[tuple[int, Any, Any]], cut: int) -> None:
     rows = []

@@ -69,7 +69,7 @@ events = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(events)
 def test_an_event_is_read_back_as_it_was_given(sent: event_pb2.Event) -> None:
     row = encode(sent)
@@ -85,7 +85,7 @@ def test_an_event_is_read_back_as_it_was_given(sent: event_pb2.Event) -> None:
     assert json_format.MessageToDict(found) == json_format.MessageToDict(sent)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(events)
 def test_its_columns_are_those_of_the_engine(sent: event_pb2.Event) -> None:
     for one in sent.attachments:
@@ -103,7 +103,7 @@ def test_its_columns_are_those_of_the_engine(sent: event_pb2.Event) -> None:
     assert ours == engines
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_message_becomes_a_row_or_is_refused(raw: bytes) -> None:
     try:

@@ -62,20 +62,21 @@ async def test_a_sending_that_is_noticed_twice_is_written_once(ledger: Stub) -> 
     assert len(await whole(ledger)) == 3
 
 
-@pytest.mark.parametrize(
-    ("lacking", "field"),
-    [
-        ({"source": ""}, "source"),
-        ({"kind": ""}, "kind"),
-        ({"channel": ""}, "channel"),
-        ({"recipients": []}, "recipients"),
-        ({"source_id": "", "request_id": ""}, "source_id"),
-    ],
-)
-async def test_a_sending_needs_what_makes_it_one(ledger: Stub, lacking: dict[str, Any], field: str) -> None:
-    with pytest.raises(aio.AioRpcError) as raised:
-        await ledger.RecordOutbound(sent(**{"source_id": "x", **lacking}))
-    assert list(Failure.of(raised.value).violations) == [field]
+LACKING: Any = [
+    ({"source": ""}, "source"),
+    ({"kind": ""}, "kind"),
+    ({"channel": ""}, "channel"),
+    ({"recipients": []}, "recipients"),
+    ({"source_id": "", "request_id": ""}, "source_id"),
+]
+"""What a sending lacks, and the field that is named."""
+
+
+async def test_a_sending_needs_what_makes_it_one(ledger: Stub) -> None:
+    for lacking, field in LACKING:
+        with pytest.raises(aio.AioRpcError) as raised:
+            await ledger.RecordOutbound(sent(**{"source_id": "x", **lacking}))
+        assert list(Failure.of(raised.value).violations) == [field]
 
 
 async def test_states_are_set_and_cleared_and_every_change_is_logged(ledger: Stub, clock: Clock) -> None:

@@ -117,7 +117,7 @@ SYNTAX = st.sampled_from(
 TYPED = st.lists(SYNTAX | st.text(max_size=6), max_size=20).map(" ".join) | st.text(max_size=80)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(text=TYPED)
 def test_any_text_is_a_query_or_refused_as_one(words: sa.Connection, text: str) -> None:
     try:
@@ -130,7 +130,7 @@ def test_any_text_is_a_query_or_refused_as_one(words: sa.Connection, text: str) 
     assert "'" not in sql.replace("'english'::regconfig", ""), "what was typed is in parameters only"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(text=st.text(min_size=1, max_size=20).filter(lambda one: '"' not in one and any(map(str.isalnum, one))))
 def test_what_is_quoted_is_words_and_nothing_else(words: sa.Connection, text: str) -> None:
     tree = parse(f'"{text}" OR secret')

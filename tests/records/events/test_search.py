@@ -41,25 +41,26 @@ async def found(ledger: Stub, query: str, **fields: Any) -> list[str]:
     return [hit.event.source_id for hit in answer.hits]
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("releasing", {"release", "deploy"}),
-        ('"memory service"', {"release", "error"}),
-        ('"service memory"', set()),
-        ("staging NOT error", {"deploy"}),
-        ("lunch OR Zürich", {"lunch", "umlaut"}),
-        ("deploy*", {"deploy"}),
-        ("conn* AND refused", {"error"}),
-        ("(lunch OR error) memory", {"error"}),
-        ("GRÖSSE OR größe", {"umlaut"}),
-        ("nothing like it AND there", set()),
-        ("DROP TABLE events; --", {"quotes"}),
-        ('"quoted\' word"', {"quotes"}),
-    ],
-)
-async def test_a_query_finds(texts: Stub, query: str, expected: set[str]) -> None:
-    assert set(await found(texts, query)) == expected
+QUERIES: Any = [
+    ("releasing", {"release", "deploy"}),
+    ('"memory service"', {"release", "error"}),
+    ('"service memory"', set()),
+    ("staging NOT error", {"deploy"}),
+    ("lunch OR Zürich", {"lunch", "umlaut"}),
+    ("deploy*", {"deploy"}),
+    ("conn* AND refused", {"error"}),
+    ("(lunch OR error) memory", {"error"}),
+    ("GRÖSSE OR größe", {"umlaut"}),
+    ("nothing like it AND there", set()),
+    ("DROP TABLE events; --", {"quotes"}),
+    ('"quoted\' word"', {"quotes"}),
+]
+"""What is asked for, and what is found."""
+
+
+async def test_a_query_finds(texts: Stub) -> None:
+    for query, expected in QUERIES:
+        assert set(await found(texts, query)) == expected, query
 
 
 async def test_a_plain_question_finds_what_it_is_about_first(texts: Stub) -> None:
@@ -88,25 +89,23 @@ async def test_pages_have_every_hit_once_though_many_are_alike(ledger: Stub) -> 
     assert (len(seen), len(set(seen)), pages) == (57, 57, 6)
 
 
-@pytest.mark.parametrize(
-    ("scope", "expected"),
-    [
-        ({"source": "chat"}, {"1", "2"}),
-        ({"channel": "chat/general"}, {"2"}),
-        ({"direction": event_pb2.DIRECTION_OUTBOUND}, {"3"}),
-        ({"thread_id": "t-2"}, {"2"}),
-        ({"type": "email"}, {"3"}),
-        ({"participant": appending_pb2.Participant(identifier="bob")}, {"1", "3"}),
-        ({"participant": appending_pb2.Participant(channel="mail", identifier="bob")}, {"3"}),
-        ({"start_time": Timestamp(seconds=EPOCH + 2)}, {"2", "3"}),
-        ({"end_time": Timestamp(seconds=EPOCH + 2)}, {"1"}),
-        ({"source": "chat", "type": "email"}, set()),
-        ({"source": "' OR 1=1 --"}, set()),
-    ],
-)
-async def test_a_scope_narrows_a_search_and_a_list_down(
-    ledger: Stub, scope: dict[str, Any], expected: set[str]
-) -> None:
+SCOPES: Any = [
+    ({"source": "chat"}, {"1", "2"}),
+    ({"channel": "chat/general"}, {"2"}),
+    ({"direction": event_pb2.DIRECTION_OUTBOUND}, {"3"}),
+    ({"thread_id": "t-2"}, {"2"}),
+    ({"type": "email"}, {"3"}),
+    ({"participant": appending_pb2.Participant(identifier="bob")}, {"1", "3"}),
+    ({"participant": appending_pb2.Participant(channel="mail", identifier="bob")}, {"3"}),
+    ({"start_time": Timestamp(seconds=EPOCH + 2)}, {"2", "3"}),
+    ({"end_time": Timestamp(seconds=EPOCH + 2)}, {"1"}),
+    ({"source": "chat", "type": "email"}, set()),
+    ({"source": "' OR 1=1 --"}, set()),
+]
+"""Scopes, and which of three events are in them."""
+
+
+async def test_a_scope_narrows_a_search_and_a_list_down(ledger: Stub) -> None:
     bob = [event_pb2.Recipient(identifier="bob")]
     await append(
         ledger,
@@ -116,10 +115,11 @@ async def test_a_scope_narrows_a_search_and_a_list_down(
             event(3, "hello", type="email", direction=event_pb2.DIRECTION_OUTBOUND, to_recipients=bob),
         ],
     )
-    within = reading_pb2.EventScope(**scope)
-    assert set(await found(ledger, "hello", scope=within)) == expected
-    listed = await ledger.ListEvents(reading_pb2.ListEventsRequest(scope=within))
-    assert {one.source_id for one in listed.events} == expected
+    for scope, expected in SCOPES:
+        within = reading_pb2.EventScope(**scope)
+        assert set(await found(ledger, "hello", scope=within)) == expected, scope
+        listed = await ledger.ListEvents(reading_pb2.ListEventsRequest(scope=within))
+        assert {one.source_id for one in listed.events} == expected, scope
 
 
 async def test_a_search_sees_its_zone_and_no_other(ledger: Stub) -> None:
@@ -134,26 +134,27 @@ async def test_a_search_sees_its_zone_and_no_other(ledger: Stub) -> None:
         assert all(one.startswith(letter) for one in ids)
 
 
-@pytest.mark.parametrize(
-    ("fields", "reason", "field"),
-    [
-        ({"query": 'an "open quote'}, "FTS_QUERY_INVALID", "query"),
-        ({"query": ""}, "FTS_QUERY_INVALID", "query"),
-        ({"query": "x", "page_size": 101}, "FIELD_INVALID", "page_size"),
-        ({"query": "x", "page_token": "made up"}, "PAGE_TOKEN_INVALID", "page_token"),
-        ({"query": "x", "scope": UNKNOWN}, "FIELD_INVALID", "scope.direction"),
-        (
-            {"query": "x", "scope": reading_pb2.EventScope(participant=appending_pb2.Participant(channel="c"))},
-            "FIELD_INVALID",
-            "scope.participant.identifier",
-        ),
-    ],
-)
-async def test_what_cannot_be_searched_is_refused(ledger: Stub, fields: Any, reason: str, field: str) -> None:
-    with pytest.raises(aio.AioRpcError) as raised:
-        await ledger.Search(reading_pb2.SearchRequest(**fields))
-    error = Failure.of(raised.value)
-    assert (error.reason, list(error.violations)) == (reason, [field])
+UNSEARCHABLE: Any = [
+    ({"query": 'an "open quote'}, "FTS_QUERY_INVALID", "query"),
+    ({"query": ""}, "FTS_QUERY_INVALID", "query"),
+    ({"query": "x", "page_size": 101}, "FIELD_INVALID", "page_size"),
+    ({"query": "x", "page_token": "made up"}, "PAGE_TOKEN_INVALID", "page_token"),
+    ({"query": "x", "scope": UNKNOWN}, "FIELD_INVALID", "scope.direction"),
+    (
+        {"query": "x", "scope": reading_pb2.EventScope(participant=appending_pb2.Participant(channel="c"))},
+        "FIELD_INVALID",
+        "scope.participant.identifier",
+    ),
+]
+"""Requests that are refused, why, and for which field."""
+
+
+async def test_what_cannot_be_searched_is_refused(ledger: Stub) -> None:
+    for fields, reason, field in UNSEARCHABLE:
+        with pytest.raises(aio.AioRpcError) as raised:
+            await ledger.Search(reading_pb2.SearchRequest(**fields))
+        error = Failure.of(raised.value)
+        assert (error.reason, list(error.violations)) == (reason, [field])
 
 
 async def test_a_token_is_of_no_use_for_another_search(ledger: Stub) -> None:

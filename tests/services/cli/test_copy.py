@@ -201,10 +201,11 @@ def test_a_file_of_which_only_the_name_is_known_is_sent(quartet: Any, client: Cl
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_the_bar_appears_on_a_terminal_after_two_seconds_and_nowhere_else(terminal: bool) -> None:
+@pytest.mark.parametrize("of_bytes", [True, False])
+def test_the_bar_appears_on_a_terminal_after_two_seconds_and_nowhere_else(terminal: bool, of_bytes: bool) -> None:
     now = [0.0]
     console = Console(force_terminal=terminal, width=100)
-    with console.capture() as capture, Meter(console, lambda: now[0]) as meter:
+    with console.capture() as capture, Meter(console, lambda: now[0], doing="copying", of_bytes=of_bytes) as meter:
         meter.expect(10)
         meter.advance(1)
         early = meter.shown
@@ -212,3 +213,4 @@ def test_the_bar_appears_on_a_terminal_after_two_seconds_and_nowhere_else(termin
         meter.advance(4)
         assert (early, meter.shown) == (False, terminal)
     assert ("copying" in capture.get()) is terminal
+    assert ("bytes" in capture.get()) is (terminal and of_bytes)
