@@ -301,6 +301,21 @@ async def test_a_home_that_is_down_is_named_and_comes_back(store: Metastore, tmp
             await retried(called(channel, "unary", "Tell"), StringValue(), RED)
 
 
+async def test_a_home_that_ends_in_the_middle_of_a_call_is_down(store: Metastore, tmp_path: Path) -> None:
+    held = Held()
+    async with homes(store, tmp_path, "n1", "n2", methods=held.methods()) as cluster:
+        await settle(cluster)
+        async with cluster.nodes["n2"].channel() as channel:
+            call = asyncio.ensure_future(failure(called(channel, "unary", "unary")(StringValue(), metadata=RED)))
+            async with asyncio.timeout(PATIENCE):
+                await held.began.wait()
+                await cluster.stop("n1")
+                got = await call
+        assert got.code is CODES.UNAVAILABLE
+        assert got.info is not None
+        assert (got.info.reason, got.info.metadata["node"]) == ("ZONE_HOME_DOWN", "n1")
+
+
 async def test_a_call_that_was_passed_on_goes_no_further(store: Metastore, tmp_path: Path) -> None:
     async with homes(store, tmp_path, "n1", "n2", methods=METHODS) as cluster:
         await settle(cluster)

@@ -109,7 +109,9 @@ class Passage:
     async def _fail(self, error: aio.AioRpcError, context: _Context) -> NoReturn:
         """End the call as the node ended it; raises ZoneHomeDown when it was not the node that did."""
         code, trailing = error.code(), tuple(error.trailing_metadata() or ())
-        if not any(key in (REQUEST_ID_KEY, DETAILS_KEY) for key, _ in trailing):
+        keys = {key for key, _ in trailing}
+        cut_off = code is grpc.StatusCode.CANCELLED  # not by the caller: the node ended before the call did
+        if DETAILS_KEY not in keys and (cut_off or REQUEST_ID_KEY not in keys):
             if code in _UNANSWERED:
                 raise self._down(error.details() or code.name) from error
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
