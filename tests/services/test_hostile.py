@@ -91,8 +91,8 @@ VALUES = (
 )
 GARBAGE = (b"\xff", b"\x0a\xff", b"\x0a\x02\xff\xfe", b"\x08" + b"\xff" * 11, b"\x0b" * 200)
 PATIENCE = 5.0
-MOST = 400
-"""Requests of a method: of more, which only messages deep in messages make, every second or third is sent."""
+MOST = 160
+"""Requests of a method: of more, which messages deep in messages make, some in equal steps; `make fuzz` sends others."""
 
 
 def new(descriptor: Any) -> Message:
