@@ -18,14 +18,19 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
+from quartet.agents.v1 import agents_pb2
+from quartet.cluster.peers.v1 import peers_pb2 as transfers_pb2
 from quartet.cluster.v1 import cluster_pb2
+from quartet.events.v1 import events_pb2
 from quartet.files.v1 import files_pb2
 from quartet.maintenance.v1 import maintenance_pb2
 from quartet.mounts.v1 import mounts_pb2
 from quartet.objects.peers.v1 import peers_pb2
 from quartet.objects.replicas.v1 import replicas_pb2
 from quartet.objects.v1 import objects_pb2
+from quartet.ops.v1 import ops_pb2
 from quartet.parsed.v1 import parsed_pb2
+from quartet.projects.v1 import service_pb2 as projects_pb2
 from quartet.settings.v1 import settings_pb2
 from quartet.snapshots.v1 import snapshots_pb2
 from quartet.versions.v1 import versions_pb2
@@ -135,16 +140,21 @@ def test_reflection_lists_every_service_there_is(tmp_path: pytest.TempPathFactor
     if not target.quartet:
         pytest.skip("raftmeta alone offers no reflection; its services are those of its descriptors")
     files = (
+        agents_pb2,
         cluster_pb2,
+        events_pb2,
         files_pb2,
         maintenance_pb2,
         mounts_pb2,
         objects_pb2,
+        ops_pb2,
         parsed_pb2,
         peers_pb2,
         replicas_pb2,
+        projects_pb2,
         settings_pb2,
         snapshots_pb2,
+        transfers_pb2,
         versions_pb2,
         workspaces_pb2,
         bytestream_pb2,

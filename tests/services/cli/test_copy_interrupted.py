@@ -70,6 +70,11 @@ def entry(node: MemoryNode) -> Entry:
         return client.files.stat("/d/large")
 
 
+def _heed_interrupts() -> None:
+    """Undo what a shell does to commands that it runs in the background, and these to theirs: to ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def begun(entry: Entry, target: Path) -> Iterator[tuple[subprocess.Popen[str], Stalling]]:
     """A `quartet cp` to `target` that has written the beginning of the file, and waits."""
@@ -80,7 +85,12 @@ def begun(entry: Entry, target: Path) -> Iterator[tuple[subprocess.Popen[str], S
     server.start()
     env = environment({"QUARTET_CLIENT_ENDPOINTS": f"127.0.0.1:{port}"})
     copying = subprocess.Popen(
-        command("cp", "qt:/d/large", target), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command("cp", "qt:/d/large", target),
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_interrupts,
     )
     try:
         deadline = time.monotonic() + _PATIENCE
