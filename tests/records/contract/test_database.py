@@ -173,3 +173,21 @@ async def test_ids_sort_in_the_order_in_which_they_are_drawn(database: Database)
     drawn = await database.write("a", draw)
     assert drawn == sorted(set(drawn))
     assert {one[14] for one in drawn} == {"7"}
+
+
+async def test_the_first_of_writes_that_wait_together_is_undone_alone_too(database: Database) -> None:
+    hold = threading.Event()
+
+    def first(session: Session) -> None:
+        put("first")(session)
+        assert hold.wait(20)
+        raise ZeroDivisionError
+
+    failing = asyncio.create_task(database.write("a", first))
+    others = [asyncio.create_task(database.write("a", put(f"k{number}"))) for number in range(5)]
+    await asyncio.sleep(0)
+    hold.set()
+    with pytest.raises(ZeroDivisionError):
+        await failing
+    assert await asyncio.gather(*others) == [f"k{number}" for number in range(5)]
+    assert await database.read("a", keys) == [f"k{number}" for number in range(5)]
