@@ -73,7 +73,7 @@ bench-files: setup peers ## measure trees of files beside etcd, Redis and the fi
 bench-objects: setup peers ## measure stores of blobs beside BuildGrid, four minutes (ARGS="--quick")
 	$(BIN)/python benchmarks/objects.py $(ARGS)
 
-bench-records: setup peers ## measure the ledger of events beside SQLite and PostgreSQL alone, twelve minutes (ARGS="--quick")
+bench-records: setup peers ## measure the ledger of events beside SQLite and PostgreSQL alone (ARGS="--quick")
 	$(BIN)/python benchmarks/records.py $(ARGS)
 
 scale: setup peers ## measure stores of a million keys beside real etcd: memory, disk, snapshots, restarts (ARGS="--quick")

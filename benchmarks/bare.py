@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -134,9 +133,3 @@ def search(dialect: Dialect) -> str:
         "SELECT id, ts_rank(events_fts, query) AS rank, ts_headline('english', content, query) FROM events,"
         " to_tsquery('english', %s) AS query WHERE events_fts @@ query AND zone = 'default' ORDER BY rank DESC LIMIT 10"
     )
-
-
-async def blocking(work: Callable[[], Any]) -> Any:
-    """Run what blocks, in this thread: nothing else is to run meanwhile."""
-    await asyncio.sleep(0)
-    return work()

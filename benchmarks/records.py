@@ -25,7 +25,7 @@ import flooding
 import grpc
 import recordbars
 import session
-from bare import Bare, BarePostgres, BareSqlite, page, rows, search
+from bare import RECORD, Bare, BarePostgres, BareSqlite, page, rows, search
 from eventload import event, events
 from filesystems import OwnNoOp, Quartet
 from postgres import postgres
@@ -275,7 +275,7 @@ def on_bare(place: Place) -> None:
         for start in range(1_000_000, 1_000_000 + place.options.searched, BATCH):
             bare.insert(rows(events(BATCH), bare.dialect, start))
         before, statement = 1 << 60, page(bare.dialect)
-        place_of = next(i for i, name in enumerate(_names()) if name == "timestamp")
+        place_of = RECORD.codec.names.index("timestamp")
 
         def listed() -> None:
             nonlocal before
@@ -288,12 +288,6 @@ def on_bare(place: Place) -> None:
     finally:
         bare.close()
     _empty(place.folder)
-
-
-def _names() -> tuple[str, ...]:
-    from bare import RECORD
-
-    return RECORD.codec.names
 
 
 def _empty(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Threads that read, each over a connection of its own; a call to one and back costs half of what an executor's does."""
+"""Threads that read, each over a connection of its own; a call to one and back costs less than an executor's."""
 
 from __future__ import annotations
 

@@ -115,8 +115,8 @@ class _Writes:
     def run(self, pending: Pending) -> None:
         """Run a write, behind a savepoint unless it is the transaction's first.
 
-        Behind a savepoint SQLite keeps the former state of every page that the write changes, and looks through what it keeps
-        at the end of every statement: a batch of a thousand rows took four times as long.
+        Behind a savepoint batches of a thousand events took four times as long once there were 50,000 of them, all of it in
+        the INSERT: SQLite keeps the former state of every page that such a write changes.
         """
         cursor, first = self._savepoints, self._empty
         session = Session(pending.zone, self._now, Dialect.SQLITE, self._connection, self._new_id)
